@@ -117,15 +117,24 @@ struct log_entry {
     size_t len;
 };
 
+/* Bytes of a file kept while reading on. */
+struct log_window {
+    uint8_t *data;
+    size_t room, len;
+    uint64_t offset;
+};
+
 /* A position in a log. Its entry's bytes stay valid until the next call with the same cursor, and until
- * log_device_poll is called. A cursor at the tail holds no memory. Zero-initialise, then log_cursor_seek. */
+ * log_device_poll is called. A cursor at the tail holds no memory. Zero-initialise, then log_cursor_seek. All but `seq` is
+ * private. */
 struct log_cursor {
     struct log *log;
     uint64_t seq; /* the next entry that log_cursor_next returns ends at or after this */
-    uint8_t *chunk;
-    size_t chunk_room, chunk_len;
-    uint64_t chunk_segment, chunk_offset;
-    size_t at;
+    struct log_window window;
+    uint64_t segment, offset; /* where the next record is, once found: number of the segment and place in its file */
+    uint64_t expected;        /* its sequence number, or less */
+    uint64_t hot_chunk;       /* the same in memory: number of the chunk + 1 */
+    size_t hot_at;
 };
 void log_cursor_seek(struct log_cursor *cursor, struct log *log, uint64_t seq);
 /* log_cursor_next: 1 and the entry that holds cursor->seq or the first one after it (lost and trimmed ranges are stepped
