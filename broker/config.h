@@ -43,10 +43,6 @@ struct consumer_config {
     int64_t member_ttl_ms;     /* share: each */
 };
 
-struct schema_source {
-    const char *topic, *text, *origin; /* origin: file name for messages */
-};
-
 struct broker_config {
     const char *name;
     const char *host;          /* "127.0.0.1" */
@@ -63,8 +59,7 @@ struct broker_config {
     size_t stream_count;
     const struct consumer_config *consumers;
     size_t consumer_count;
-    const struct schema_source *schemas;
-    size_t schema_count;
+    const char *const *schema_folders; /* NULL-terminated, besides the built-in schemas; may be NULL */
 };
 
 #endif

@@ -10,7 +10,7 @@
 #include "lib/clock.h"
 
 static const char *the_component = "lineshaft";
-static enum log_level the_level = LOG_INFO;
+static enum log_level the_level = LEVEL_INFO;
 
 void logger_init(const char *component, enum log_level level)
 {

@@ -4,7 +4,7 @@
 
 /* One logfmt line a call, to standard error: time, level, component, code, text, then the caller's key=value pairs.
  * Nothing per message above debug. Codes are stable and searchable. Thread-safe (one write(2) per line). */
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level { LEVEL_ERROR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG };
 
 void logger_init(const char *component, enum log_level level);  /* call once, before threads */
 enum log_level logger_level(void);

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker's life: opening, the one loop, closing. */
+#include "broker/broker.h"
+
+#include "broker/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <czmq.h>
+
+#define UPKEEP_MS 1000
+
+static void read_clocks(struct broker *b)
+{
+    b->now_ms = clock_mono_ms();
+    b->now_us = clock_wall_us();
+    clock_format(b->now_us, b->now_text);
+}
+
+/* ---- opening ---- */
+
+static bool is_loopback(const char *host)
+{
+    return !strncmp(host, "127.", 4) || !strcmp(host, "localhost") || !strcmp(host, "::1") || !strcmp(host, "[::1]");
+}
+
+/* The data directory's own UUID, made at its first use: clients tell by it whether they meet the same broker again. */
+static int read_uuid(struct broker *b, struct ls_error *err)
+{
+    char *path = xasprintf("%s/broker.uuid", b->config->data_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    ssize_t got = fd < 0 ? -1 : read(fd, b->uuid, UUID_TEXT_SIZE - 1);
+    int result = 0;
+    if (got != UUID_TEXT_SIZE - 1 && fd >= 0) {
+        uuid7(b->now_us, b->uuid);
+        got = pwrite(fd, b->uuid, UUID_TEXT_SIZE - 1, 0);
+        if (got == UUID_TEXT_SIZE - 1)
+            fdatasync(fd);
+    }
+    if (got != UUID_TEXT_SIZE - 1)
+        result = error_set(err, "SYSTEM", "cannot read or write %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return result;
+}
+
+static int open_schemas(struct broker *b, struct ls_error *err)
+{
+    b->schemas = schema_set_new();
+    if (schema_set_add_builtin(b->schemas, err) < 0)
+        return -1;
+    for (const char *const *folder = b->config->schema_folders; folder && *folder; folder++)
+        if (schema_set_add_folder(b->schemas, *folder, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int open_streams(struct broker *b, struct ls_error *err)
+{
+    b->streams = xcalloc(b->config->stream_count, sizeof *b->streams);
+    for (size_t i = 0; i < b->config->stream_count; i++) {
+        b->stream_count = i + 1;
+        if (stream_open(b, &b->streams[i], &b->config->streams[i], err) < 0)
+            return -1;
+        if (!strcmp(b->config->streams[i].name, "$sys"))
+            b->sys = &b->streams[i];
+    }
+    return b->sys ? 0 : error_set(err, "CONFIG", "there is no stream $sys");
+}
+
+/* Pending dead letters are what this consumer, which nobody joins, has not finished. */
+static void open_letters(struct broker *b)
+{
+    static const char *const TAKES[] = {"$dlq.>", NULL};
+    const struct consumer_config config = {.name = "$dlq", .stream = "$sys", .takes = TAKES, .from = {.kind = START_ALL}};
+    b->letters = consumer_add(b->sys, &config, true);
+    consumer_position_require(b->letters, "");
+    deadletters_resume(b);
+}
+
+static int open_consumers(struct broker *b, struct ls_error *err)
+{
+    for (size_t i = 0; i < b->config->consumer_count; i++) {
+        const struct consumer_config *config = &b->config->consumers[i];
+        struct mp_slice name = {config->name, strlen(config->name)};
+        struct stream *s = stream_find(b, (struct mp_slice){config->stream, strlen(config->stream)});
+        struct consumer *old = consumer_find(b, name);
+        if (!s)
+            return error_set(err, "CONFIG", "consumer %s: there is no stream %s", config->name, config->stream);
+        if (old && old->stream != s)
+            return error_set(err, "CONFLICT", "consumer %s exists on stream %s and cannot move to %s: choose another name, or drop it first",
+                             config->name, old->stream->config->name, config->stream);
+        struct consumer *c = consumer_add(s, config, true);
+        if (c->share == SHARE_GROUP)
+            consumer_position_require(c, "");
+    }
+    return 0;
+}
+
+static void on_upkeep(void *arg, struct timer *timer)
+{
+    struct broker *b = arg;
+    for (size_t i = 0; i < b->stream_count; i++) {
+        log_retain(b->streams[i].log, b->now_us);
+        stream_checkpoint(&b->streams[i]);
+    }
+    heap_set(&b->timers, timer, b->now_ms + UPKEEP_MS);
+}
+
+static int open_parts(struct broker *b, struct ls_error *err)
+{
+    const struct broker_config *c = b->config;
+    if (!is_loopback(c->host) && !c->insecure)
+        return error_set(err, "CONFIG", "refusing to listen on %s: off loopback anyone could publish and read; set broker.insecure: true if the network is trusted",
+                         c->host);
+    if (open_schemas(b, err) < 0)
+        return -1;
+    b->device = log_device_open(c->data_dir, err);
+    if (!b->device || read_uuid(b, err) < 0 || sockets_open(b, err) < 0)
+        return -1;
+    if (open_streams(b, err) < 0 || open_consumers(b, err) < 0)
+        return -1;
+    open_letters(b);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    b->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    b->upkeep_timer.fire = on_upkeep;
+    heap_set(&b->timers, &b->upkeep_timer, b->now_ms + UPKEEP_MS);
+    guard_init(b);
+    stats_init(b);
+    return 0;
+}
+
+struct broker *broker_open(const struct broker_config *config, struct ls_error *err)
+{
+    struct broker *b = xcalloc(1, sizeof *b);
+    b->config = config;
+    b->signal_fd = -1;
+    read_clocks(b);
+    b->started_ms = b->now_ms;
+    uuid7(b->now_us, b->boot);
+    zsys_init();
+    zsys_handler_set(NULL);
+    if (open_parts(b, err) < 0) {
+        broker_close(&b);
+        return NULL;
+    }
+    logger_put(LEVEL_INFO, "broker-ready", "the broker serves", "name=%s host=%s port=%d data=%s boot=%s", config->name, config->host, b->port,
+               config->data_dir, b->boot);
+    return b;
+}
+
+int broker_port(const struct broker *b)
+{
+    return b->port;
+}
+
+/* ---- the loop ---- */
+
+enum { POLL_DEVICE = 2 * SOCK_COUNT, POLL_SIGNAL, POLL_COUNT };
+
+static void poll_items(struct broker *b, zmq_pollitem_t items[POLL_COUNT])
+{
+    memset(items, 0, POLL_COUNT * sizeof *items);
+    for (int i = 0; i < SOCK_COUNT; i++) {
+        items[i].socket = b->sockets.raw[i];
+        items[SOCK_COUNT + i].socket = b->sockets.monitor[i];
+    }
+    items[POLL_DEVICE].fd = log_device_fd(b->device);
+    items[POLL_SIGNAL].fd = b->signal_fd;
+    for (int i = 0; i < POLL_COUNT; i++)
+        items[i].events = ZMQ_POLLIN;
+}
+
+static void receive(struct broker *b, const zmq_pollitem_t items[POLL_COUNT])
+{
+    guard_events(b);
+    if (items[SOCK_ROUTER].revents)
+        sockets_drain(b, SOCK_ROUTER);
+    if (items[SOCK_PULL].revents)
+        sockets_drain(b, SOCK_PULL);
+    if (items[SOCK_SUB].revents)
+        sockets_drain(b, SOCK_SUB);
+    if (items[SOCK_LIVE].revents || items[SOCK_BATCH].revents)
+        live_read_subscriptions(b);
+    if (items[POLL_SIGNAL].revents)
+        b->stopping = true;
+}
+
+/* Everything that follows from what was received, committed or became due. */
+static void settle(struct broker *b)
+{
+    for (size_t i = 0; i < b->stream_count; i++) {
+        struct stream *s = &b->streams[i];
+        settle_synced(s);
+        if (s->committed)
+            stream_after_commit(s);
+    }
+    acks_send_all(b);
+    requests_assign(b);
+    ephemeral_pump_all(b);
+    live_flush(b);
+}
+
+static int64_t time_to_wait(struct broker *b, int64_t wait_ms, int64_t device_ms)
+{
+    int64_t due = heap_next(&b->timers);
+    int64_t wait = due == INT64_MAX ? -1 : due > b->now_ms ? due - b->now_ms : 0;
+    if (device_ms >= 0 && (wait < 0 || device_ms < wait))
+        wait = device_ms;
+    if (wait_ms >= 0 && (wait < 0 || wait_ms < wait))
+        wait = wait_ms;
+    for (size_t i = 0; i < b->stream_count; i++)
+        if (b->streams[i].committed)
+            return 0;
+    return b->lagging ? 0 : wait;
+}
+
+void broker_step(struct broker *b, int64_t wait_ms)
+{
+    zmq_pollitem_t items[POLL_COUNT];
+    poll_items(b, items);
+    zmq_poll(items, POLL_COUNT, (long) time_to_wait(b, wait_ms, b->device_wait_ms));
+    b->turn++;
+    b->lagging = false;
+    read_clocks(b);
+    b->memory = stats_memory(b);
+    receive(b, items);
+    heap_fire(&b->timers, b->now_ms, b);
+    b->device_wait_ms = log_device_poll(b->device, b->now_ms);
+    settle(b);
+    log_device_submit(b->device);
+    sessions_sweep(b);
+}
+
+void broker_run(struct broker *b)
+{
+    while (!b->stopping)
+        broker_step(b, -1);
+}
+
+/* ---- closing ---- */
+
+static void say_goodbye(struct broker *b)
+{
+    struct buf map = {0};
+    buf_pack_map(&map, 2);
+    buf_pack_str(&map, "reason");
+    buf_pack_str(&map, "stopping");
+    buf_pack_str(&map, "retry_ms");
+    buf_pack_uint(&map, 200);
+    struct session *s;
+    for (size_t at = 0; (s = map_walk(&b->sessions, &at, NULL));)
+        if (s->introduced && !s->said_goodbye) {
+            s->said_goodbye = true;
+            reply_map(s, "GOODBYE", &map);
+        }
+    buf_fini(&map);
+}
+
+/* What was accepted is committed and answered before anything ends. */
+static void finish_work(struct broker *b)
+{
+    log_device_submit(b->device);
+    log_device_wait(b->device);
+    settle(b);
+    say_goodbye(b);
+    for (size_t i = 0; i < b->stream_count; i++)
+        if (b->streams[i].state)
+            state_checkpoint(&b->streams[i]);
+}
+
+static void free_parts(struct broker *b)
+{
+    sessions_fini(b);
+    for (size_t i = 0; i < b->stream_count; i++)
+        stream_fini(&b->streams[i]);
+    free(b->streams);
+    if (b->device)
+        log_device_close(&b->device);
+    routes_clear(b);
+    schema_set_destroy(&b->schemas);
+    requests_fini(b);
+    guard_fini(b);
+    heap_fini(&b->timers);
+    buf_fini(&b->scratch);
+    buf_fini(&b->scratch2);
+    buf_fini(&b->scratch3);
+    buf_fini(&b->live_run.packer.bytes);
+    free(b->dying);
+    if (b->signal_fd >= 0)
+        close(b->signal_fd);
+}
+
+void broker_close(struct broker **self)
+{
+    struct broker *b = *self;
+    if (!b)
+        return;
+    *self = NULL;
+    bool was_open = b->sys && b->letters;
+    if (was_open)
+        finish_work(b);
+    sockets_close(b);
+    free_parts(b);
+    zsys_shutdown();
+    if (was_open)
+        logger_put(LEVEL_INFO, "broker-stopped", "everything is on disk", "uptime_ms=%lld", (long long) (b->now_ms - b->started_ms));
+    free(b);
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dead letters: what a consumer gave up is first written, durably, as an event of $sys; only then does it leave the consumer. Its id
+ * is stream:seq:consumer, so a crash in between writes no second one. The pending letters are those that the
+ * built-in consumer $dlq has not finished. */
+#include "broker/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_MS 1000
+
+static void pack_pair(struct buf *out, const char *key, struct mp_slice value)
+{
+    buf_pack_str(out, key);
+    buf_pack_strn(out, value.data, value.len);
+}
+
+static struct mp_slice over(const struct buf *b)
+{
+    return (struct mp_slice){(const char *) b->data, b->len};
+}
+
+static void pack_attempts(struct buf *out, const struct delivery *d)
+{
+    buf_pack_array(out, (uint32_t) d->failure_count);
+    for (size_t i = 0; i < d->failure_count; i++) {
+        const struct failure *f = &d->failures[i];
+        buf_pack_map(out, 4);
+        buf_pack_str(out, "attempt");
+        buf_pack_uint(out, f->attempt);
+        buf_pack_str(out, "member");
+        buf_pack_str(out, f->who);
+        buf_pack_str(out, "at_us");
+        buf_pack_uint(out, (uint64_t) f->at_us);
+        buf_pack_str(out, "error");
+        buf_pack_str(out, f->error);
+    }
+}
+
+static void pack_letter(struct buf *out, const struct delivery *d, const char *reason, struct mp_slice topic, struct mp_slice header,
+                        struct mp_slice body)
+{
+    const struct consumer *c = d->position->consumer;
+    buf_pack_map(out, 9);
+    buf_pack_str(out, "reason");
+    buf_pack_str(out, reason);
+    buf_pack_str(out, "error");
+    buf_pack_str(out, d->failure_count ? d->failures[d->failure_count - 1].error : "");
+    buf_pack_str(out, "attempts");
+    pack_attempts(out, d);
+    buf_pack_str(out, "stream");
+    buf_pack_str(out, c->stream->config->name);
+    buf_pack_str(out, "seq");
+    buf_pack_uint(out, d->seq);
+    buf_pack_str(out, "consumer");
+    buf_pack_str(out, c->name);
+    pack_pair(out, "topic", topic);
+    buf_pack_str(out, "header");
+    buf_add(out, header.data, header.len);
+    buf_pack_str(out, "body");
+    buf_pack_bin(out, body.data, body.len);
+}
+
+static void pack_header(struct buf *out, struct broker *b, const char *topic, const char *id, const struct header *original)
+{
+    size_t more = (original->subject.len > 0) + (original->traceparent.len > 0) + (original->id.len > 0);
+    buf_pack_map(out, 4 + (uint32_t) more);
+    pack_pair(out, "topic", (struct mp_slice){topic, strlen(topic)});
+    pack_pair(out, "id", (struct mp_slice){id, strlen(id)});
+    pack_pair(out, "source", SLICE("lineshaft"));
+    pack_pair(out, "time", (struct mp_slice){b->now_text, CLOCK_TEXT_SIZE - 1});
+    if (original->subject.len)
+        pack_pair(out, "subject", original->subject);
+    if (original->traceparent.len)
+        pack_pair(out, "traceparent", original->traceparent);
+    if (original->id.len)
+        pack_pair(out, "causationid", original->id);
+}
+
+static bool settled(struct broker *b, uint64_t seq)
+{
+    const struct position *p = deadletter_position(b);
+    return seq < p->cursor || position_is_done(p, seq);
+}
+
+/* Appends the letter, or finds it already there. 0 with *err if $sys refuses. */
+static uint64_t append(struct broker *b, const struct delivery *d, const char *reason, struct ls_error *err)
+{
+    const struct consumer *c = d->position->consumer;
+    struct walk walk = {0};
+    struct stored event = {0};
+    struct header original = {0};
+    struct buf full = {0}, header = {0}, body = {0};
+    char topic[NAME_LEN_MAX + 8], id[3 * NAME_LEN_MAX];
+    walk_seek(&walk, c->stream->log, d->seq);
+    bool found = walk_next(&walk, &event) == 1 && event.seq == d->seq;
+    if (found)
+        stored_complete(&event, &full);
+    else
+        buf_pack_map(&full, 0);
+    header_read(over(&full), false, &original, NULL);
+    snprintf(topic, sizeof topic, "$dlq.%s", c->name);
+    snprintf(id, sizeof id, "%s:%llu:%s%s%s", c->stream->config->name, (unsigned long long) d->seq, c->name,
+             *d->position->member ? ":" : "", d->position->member);
+    pack_header(&header, b, topic, id, &original);
+    pack_letter(&body, d, reason, original.topic, over(&full), found ? event.body : (struct mp_slice){0});
+    /* A letter that was replayed and died again is a new letter; only the one of a crash is the same. */
+    uint64_t seq = dedup_add(&b->sys->dedup, SLICE("lineshaft"), (struct mp_slice){id, strlen(id)}, log_next_seq(b->sys->log), b->now_us);
+    if (!seq || settled(b, seq)) {
+        seq = publish_internal(b, topic, over(&header), over(&body), err);
+        if (!seq)
+            dedup_forget_from(&b->sys->dedup, log_next_seq(b->sys->log));
+        else
+            b->counters[C_DEAD_LETTERS]++;
+    }
+    buf_fini(&full);
+    buf_fini(&header);
+    buf_fini(&body);
+    walk_fini(&walk);
+    return seq;
+}
+
+void deadletter_begin(struct delivery *d, const char *reason)
+{
+    struct broker *b = d->position->consumer->stream->broker;
+    struct ls_error err = {0};
+    if (d->state != DYING) {
+        b->dying = xgrow(b->dying, &b->dying_room, b->dying_count + 1, sizeof *b->dying);
+        b->dying[b->dying_count++] = d;
+    }
+    if (!d->reason) {
+        d->reason = reason;
+        state_dying(d);
+    }
+    d->state = DYING;
+    d->letter_seq = append(b, d, reason, &err);
+    if (!d->letter_seq) {
+        logger_put(LEVEL_WARN, "dead-letter-waits", err.text, "consumer=%s seq=%llu", d->position->consumer->name, (unsigned long long) d->seq);
+        heap_set(&b->timers, &d->timer, b->now_ms + RETRY_MS);
+    }
+    b->sys->committed = true; /* it may be there already */
+}
+
+void deadletters_committed(struct broker *b)
+{
+    size_t keep = 0;
+    for (size_t i = 0; i < b->dying_count; i++) {
+        struct delivery *d = b->dying[i];
+        if (!d->letter_seq || d->letter_seq > log_durable_seq(b->sys->log)) {
+            b->dying[keep++] = d;
+            continue;
+        }
+        struct ranges done = {0};
+        ranges_add(&done, d->seq, d->seq);
+        d->position->consumer->dead++;
+        state_acked(d->position, &done, false);
+        free(done.items);
+        d->state = WAITING; /* it leaves this list here */
+        delivery_finish(d);
+    }
+    b->dying_count = keep;
+}
+
+void deadletter_forget(const struct delivery *d)
+{
+    struct broker *b = d->position->consumer->stream->broker;
+    for (size_t i = 0; i < b->dying_count; i++)
+        if (b->dying[i] == d)
+            b->dying[i] = b->dying[--b->dying_count];
+}
+
+bool deadletter_reason(struct mp_slice text, const char **reason)
+{
+    *reason = mp_is(text, "term") ? "term" : mp_is(text, "max_deliver") ? "max_deliver" : NULL;
+    return *reason || !text.len;
+}
+
+static void resume_position(struct position *p)
+{
+    struct delivery *d;
+    for (size_t at = 0; (d = map_walk(&p->pending, &at, NULL));)
+        if (d->reason && d->state != DYING) {
+            delivery_detach(d);
+            deadletter_begin(d, d->reason);
+        }
+}
+
+void deadletters_resume(struct broker *b)
+{
+    for (size_t i = 0; i < b->stream_count; i++)
+        for (size_t k = 0; k < b->streams[i].consumer_count; k++)
+            for (size_t n = 0; n < b->streams[i].consumers[k]->position_count; n++)
+                resume_position(b->streams[i].consumers[k]->positions[n]);
+}
+
+struct position *deadletter_position(struct broker *b)
+{
+    return b->letters->positions[0];
+}
+
+void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from, uint64_t n, struct buf *out)
+{
+    struct position *p = deadletter_position(b);
+    struct walk walk = {0};
+    struct stored event;
+    struct mp_slice topic;
+    size_t at = buf_begin_array(out);
+    uint16_t count = 0;
+    bool passing = true; /* all so far are settled: the cursor may follow */
+    walk_seek(&walk, b->sys->log, p->cursor);
+    while (count < n && count < UINT16_MAX && walk_next(&walk, &event) == 1) {
+        bool letter = stored_topic(&event, &topic) && topic.len > 5 && !memcmp(topic.data, "$dlq.", 5);
+        if (!letter || position_is_done(p, event.seq)) {
+            if (passing)
+                p->cursor = event.seq + 1;
+            continue;
+        }
+        passing = false;
+        if (event.seq < from || (consumer.len && (topic.len - 5 != consumer.len || memcmp(topic.data + 5, consumer.data, consumer.len))))
+            continue;
+        buf_pack_uint(out, event.seq);
+        count++;
+    }
+    buf_end_array(out, at, count);
+    walk_fini(&walk);
+}
+
+/* ---- replay and drop ---- */
+
+struct letter {
+    struct mp_slice stream, consumer, member;
+    uint64_t seq;
+};
+
+static bool letter_read(const struct stored *event, struct letter *l)
+{
+    struct mp body = mp_over(event->body.data, event->body.len), value;
+    *l = (struct letter){0};
+    return mp_find(body, "stream", &value) && mp_str(&value, &l->stream) && mp_find(body, "consumer", &value) &&
+           mp_str(&value, &l->consumer) && mp_find(body, "seq", &value) && mp_uint(&value, &l->seq);
+}
+
+/* The position that gave the event up: for share: each the member stands behind the third colon of the id. */
+static struct position *letter_position(struct consumer *c, const struct stored *event)
+{
+    struct header h;
+    char member[NAME_LEN_MAX + 1] = "";
+    if (c->share == SHARE_EACH && header_read(event->header, false, &h, NULL) == 0) {
+        const char *at = h.id.data, *end = h.id.data + h.id.len;
+        for (int colons = 0; at < end && colons < 3; at++)
+            colons += *at == ':';
+        if ((size_t) (end - at) < sizeof member)
+            memcpy(member, at, (size_t) (end - at));
+    }
+    return consumer_position(c, member);
+}
+
+static int replay(struct broker *b, const struct stored *event, struct buf *answer, uint32_t *pairs, struct ls_error *err)
+{
+    struct letter l;
+    if (!letter_read(event, &l))
+        return error_set(err, "NOT_FOUND", "the dead letter cannot be read");
+    struct consumer *c = consumer_find(b, l.consumer);
+    if (!c || !mp_is(l.stream, c->stream->config->name))
+        return error_set(err, "NO_CONSUMER", "consumer \"%.*s\" does not exist any more", (int) l.consumer.len, l.consumer.data);
+    if (l.seq < log_first_seq(c->stream->log))
+        return error_set(err, "TRIMMED", "retention has removed the original event; publish the copy that the dead letter holds instead");
+    struct position *p = letter_position(c, event);
+    if (!p)
+        return error_set(err, "NO_CONSUMER", "the member that gave the event up is gone");
+    struct delivery *d = delivery_restore(p, l.seq);
+    d->failed = 0;
+    state_replayed(p, l.seq);
+    c->stream->committed = true;
+    buf_pack_str(answer, "consumer");
+    buf_pack_str(answer, c->name);
+    buf_pack_str(answer, "stream");
+    buf_pack_str(answer, c->stream->config->name);
+    buf_pack_str(answer, "original");
+    buf_pack_uint(answer, l.seq);
+    *pairs += 3;
+    return 0;
+}
+
+int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *answer, uint32_t *pairs, struct ls_error *err)
+{
+    struct position *p = deadletter_position(b);
+    struct walk walk = {0};
+    struct stored event;
+    struct mp_slice topic;
+    int result = 0;
+    walk_seek(&walk, b->sys->log, seq);
+    if (walk_next(&walk, &event) != 1 || event.seq != seq || !stored_topic(&event, &topic) || topic.len < 5 || memcmp(topic.data, "$dlq.", 5) ||
+        settled(b, seq))
+        result = error_set(err, "NOT_FOUND", "there is no pending dead letter %llu", (unsigned long long) seq);
+    else if (again)
+        result = replay(b, &event, answer, pairs, err);
+    walk_fini(&walk);
+    if (result < 0)
+        return -1;
+    struct ranges done = {0};
+    ranges_add(&done, seq, seq);
+    position_done_ahead(p, seq, seq);
+    state_acked(p, &done, true);
+    free(done.items);
+    return 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Deduplication: which (source, id) pairs a stream has seen within its window. A ring in order of arrival, which gives
+ * expiry, and a hash table of places in the ring. Keys are 128-bit hashes with a random seed: two different pairs meet with
+ * a probability below 1e-26 for a million of them. */
+#include "broker/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+struct dedup_slot {
+    uint64_t high, low, seq;
+    int64_t at_us;
+};
+
+void dedup_init(struct dedup *d, uint64_t count_max, int64_t window_ms)
+{
+    *d = (struct dedup){.count_max = count_max, .window_us = window_ms * 1000};
+    if (getrandom(&d->seed, sizeof d->seed, 0) != sizeof d->seed)
+        d->seed = (uint64_t) clock_wall_us();
+}
+
+void dedup_fini(struct dedup *d)
+{
+    free(d->ring);
+    free(d->table);
+    d->ring = NULL;
+    d->table = NULL;
+}
+
+static XXH128_hash_t hash_of(const struct dedup *d, struct mp_slice source, struct mp_slice id)
+{
+    char both[600]; /* both are at most 256 bytes (header.c) */
+    size_t source_len = source.len < 256 ? source.len : 256, id_len = id.len < 256 ? id.len : 256;
+    memcpy(both, source.data, source_len);
+    both[source_len] = 0;
+    memcpy(both + source_len + 1, id.data, id_len);
+    return XXH3_128bits_withSeed(both, source_len + 1 + id_len, d->seed);
+}
+
+static struct dedup_slot *slot_at(const struct dedup *d, uint64_t position)
+{
+    return &d->ring[position & (d->room - 1)];
+}
+
+/* The table holds 1 + ring place; 0 is empty. Probing is linear. */
+static size_t table_find(const struct dedup *d, uint64_t high, uint64_t low)
+{
+    size_t at = low & (d->table_room - 1);
+    for (; d->table[at]; at = (at + 1) & (d->table_room - 1)) {
+        const struct dedup_slot *slot = &d->ring[d->table[at] - 1];
+        if (slot->high == high && slot->low == low)
+            break;
+    }
+    return at;
+}
+
+static void table_remove(struct dedup *d, const struct dedup_slot *slot)
+{
+    size_t mask = d->table_room - 1, hole = table_find(d, slot->high, slot->low);
+    if (!d->table[hole])
+        return;
+    for (size_t next = (hole + 1) & mask; d->table[next]; next = (next + 1) & mask) {
+        size_t wanted = d->ring[d->table[next] - 1].low & mask;
+        if (((next - wanted) & mask) >= ((next - hole) & mask)) {
+            d->table[hole] = d->table[next];
+            hole = next;
+        }
+    }
+    d->table[hole] = 0;
+}
+
+static void grow(struct dedup *d)
+{
+    size_t room = d->room ? d->room * 2 : 1024;
+    struct dedup_slot *ring = xcalloc(room, sizeof *ring);
+    for (uint64_t i = d->head; i < d->tail; i++)
+        ring[i & (room - 1)] = *slot_at(d, i);
+    free(d->ring);
+    free(d->table);
+    d->ring = ring;
+    d->room = room;
+    d->table_room = room * 2;
+    d->table = xcalloc(d->table_room, sizeof *d->table);
+    for (uint64_t i = d->head; i < d->tail; i++) {
+        const struct dedup_slot *slot = slot_at(d, i);
+        d->table[table_find(d, slot->high, slot->low)] = (uint32_t) (1 + (i & (room - 1)));
+    }
+}
+
+static void expire(struct dedup *d, int64_t now_us)
+{
+    while (d->head < d->tail) {
+        const struct dedup_slot *slot = slot_at(d, d->head);
+        if (d->tail - d->head < d->count_max && slot->at_us > now_us - d->window_us)
+            return;
+        table_remove(d, slot);
+        d->head++;
+    }
+}
+
+uint64_t dedup_add(struct dedup *d, struct mp_slice source, struct mp_slice id, uint64_t seq, int64_t now_us)
+{
+    if (!d->count_max || !d->window_us)
+        return 0;
+    expire(d, now_us);
+    if (d->tail - d->head == d->room)
+        grow(d);
+    XXH128_hash_t hash = hash_of(d, source, id);
+    size_t at = table_find(d, hash.high64, hash.low64);
+    if (d->table[at])
+        return d->ring[d->table[at] - 1].seq;
+    *slot_at(d, d->tail) = (struct dedup_slot){hash.high64, hash.low64, seq, now_us};
+    d->table[at] = (uint32_t) (1 + (d->tail & (d->room - 1)));
+    d->tail++;
+    return 0;
+}
+
+void dedup_forget_from(struct dedup *d, uint64_t seq)
+{
+    while (d->tail > d->head && slot_at(d, d->tail - 1)->seq >= seq) {
+        table_remove(d, slot_at(d, d->tail - 1));
+        d->tail--;
+    }
+}

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A position in a stream: what has been given out, to whom, and what comes next. Redeliveries go first; first deliveries
+ * follow the log. Every event before the cursor is either finished or in `pending`. */
+#include "broker/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PUMP_EVENTS_MAX 4000 /* looked at in one go, before others get their turn */
+#define PACK_BYTES_MAX (256u << 10)
+#define PACK_COUNT_MAX 256
+#define ERROR_TEXT_MAX 500
+
+void ranges_add(struct ranges *r, uint64_t from, uint64_t to)
+{
+    if (r->count && r->items[r->count - 1].to + 1 == from) {
+        r->items[r->count - 1].to = to;
+        return;
+    }
+    r->items = xgrow(r->items, &r->room, r->count + 1, sizeof *r->items);
+    r->items[r->count++] = (struct log_range){from, to};
+}
+
+/* ---- the ready list ---- */
+
+static void ready_add(struct delivery *d)
+{
+    struct position *p = d->position;
+    d->state = READY;
+    d->ready_next = NULL;
+    d->ready_prev = p->ready_tail;
+    if (p->ready_tail)
+        p->ready_tail->ready_next = d;
+    else
+        p->ready_head = d;
+    p->ready_tail = d;
+}
+
+static void ready_remove(struct delivery *d)
+{
+    struct position *p = d->position;
+    if (d->ready_prev)
+        d->ready_prev->ready_next = d->ready_next;
+    else
+        p->ready_head = d->ready_next;
+    if (d->ready_next)
+        d->ready_next->ready_prev = d->ready_prev;
+    else
+        p->ready_tail = d->ready_prev;
+}
+
+/* ---- deliveries ---- */
+
+static void on_delivery_timer(void *arg, struct timer *timer);
+
+static struct broker *broker_of(const struct position *p)
+{
+    return p->consumer->stream->broker;
+}
+
+static struct delivery *delivery_new(struct position *p, uint64_t seq)
+{
+    struct delivery *d = xcalloc(1, sizeof *d);
+    d->position = p;
+    d->seq = seq;
+    d->timer.fire = on_delivery_timer;
+    map_put(&p->pending, seq, d);
+    return d;
+}
+
+static void release(struct delivery *d)
+{
+    if (d->state != IN_FLIGHT)
+        return;
+    d->holder->in_flight--;
+    d->holder->in_flight_bytes -= d->bytes;
+    d->holder = NULL;
+}
+
+void delivery_detach(struct delivery *d)
+{
+    release(d);
+    if (d->state == READY)
+        ready_remove(d);
+    heap_unset(&broker_of(d->position)->timers, &d->timer);
+}
+
+void delivery_finish(struct delivery *d)
+{
+    if (d->state == DYING)
+        deadletter_forget(d);
+    delivery_detach(d);
+    map_remove(&d->position->pending, d->seq);
+    for (size_t i = 0; i < d->failure_count; i++)
+        free(d->failures[i].error);
+    free(d->failures);
+    free(d);
+}
+
+struct delivery *delivery_restore(struct position *p, uint64_t seq)
+{
+    struct delivery *d = map_get(&p->pending, seq);
+    if (!d) {
+        d = delivery_new(p, seq);
+        ready_add(d);
+    }
+    return d;
+}
+
+void delivery_add_failure(struct delivery *d, const char *who, int64_t at_us, struct mp_slice error)
+{
+    d->failed++;
+    if (d->failure_count == FAILURES_MAX) {
+        free(d->failures[0].error);
+        memmove(d->failures, d->failures + 1, (FAILURES_MAX - 1) * sizeof *d->failures);
+        d->failure_count--;
+    }
+    d->failures = xrealloc(d->failures, (d->failure_count + 1) * sizeof *d->failures);
+    struct failure *f = &d->failures[d->failure_count++];
+    *f = (struct failure){.attempt = d->failed, .at_us = at_us};
+    snprintf(f->who, sizeof f->who, "%s", who);
+    f->error = xstrndup(error.data ? error.data : "", error.len < ERROR_TEXT_MAX ? error.len : ERROR_TEXT_MAX);
+}
+
+static int64_t backoff_ms(const struct consumer *c, uint32_t failed)
+{
+    if (!c->backoff_count)
+        return 0;
+    size_t i = failed ? failed - 1 : 0;
+    return c->backoff_ms[i < c->backoff_count ? i : c->backoff_count - 1];
+}
+
+/* An attempt failed: again after a pause, or a dead letter. */
+static void fail(struct delivery *d, int64_t delay_ms, const char *who, struct mp_slice error)
+{
+    struct consumer *c = d->position->consumer;
+    struct broker *b = broker_of(d->position);
+    delivery_detach(d);
+    delivery_add_failure(d, who, b->now_us, error);
+    state_failed(d, &d->failures[d->failure_count - 1]);
+    if (c->max_deliver && d->failed >= c->max_deliver) {
+        deadletter_begin(d, "max_deliver");
+        return;
+    }
+    int64_t pause = delay_ms >= 0 ? delay_ms : backoff_ms(c, d->failed);
+    if (pause > 0) {
+        d->state = WAITING;
+        heap_set(&b->timers, &d->timer, b->now_ms + pause);
+        return;
+    }
+    ready_add(d);
+    c->stream->committed = true; /* pump */
+}
+
+void delivery_nak(struct delivery *d, int64_t delay_ms, const char *who, struct mp_slice error)
+{
+    d->position->consumer->naked++;
+    broker_of(d->position)->counters[C_NAKED]++;
+    fail(d, delay_ms, who, error);
+}
+
+void delivery_term(struct delivery *d, const char *who, struct mp_slice error)
+{
+    delivery_detach(d);
+    delivery_add_failure(d, who, broker_of(d->position)->now_us, error);
+    state_failed(d, &d->failures[d->failure_count - 1]);
+    deadletter_begin(d, "term");
+}
+
+void delivery_extend(struct delivery *d)
+{
+    struct broker *b = broker_of(d->position);
+    heap_set(&b->timers, &d->timer, b->now_ms + d->position->consumer->ack_wait_ms);
+}
+
+static void on_delivery_timer(void *arg, struct timer *timer)
+{
+    struct delivery *d = (struct delivery *) ((char *) timer - offsetof(struct delivery, timer));
+    struct broker *b = arg;
+    if (d->state == IN_FLIGHT) {
+        char who[2 * NAME_LEN_MAX + 2];
+        struct session *s = d->holder->session;
+        snprintf(who, sizeof who, "%s/%s", s->client, s->member);
+        d->position->consumer->expired++;
+        b->counters[C_EXPIRED]++;
+        fail(d, -1, who, SLICE("no answer within ack_wait"));
+    } else if (d->state == WAITING) {
+        ready_add(d);
+    } else if (d->state == DYING) {
+        deadletter_begin(d, d->reason);
+    }
+    d->position->consumer->stream->committed = true;
+}
+
+/* ---- acknowledging ---- */
+
+static void ack_one(struct delivery *d, struct ranges *done)
+{
+    struct position *p = d->position;
+    if (d->state == DYING)
+        return; /* its dead letter is being written: too late */
+    ranges_add(done, d->seq, d->seq);
+    p->consumer->acked++;
+    broker_of(p)->counters[C_ACKED]++;
+    delivery_finish(d);
+}
+
+void position_ack(struct position *p, uint64_t from, uint64_t to, struct ranges *done)
+{
+    if (to - from <= 4 * (uint64_t) WINDOW_MAX) {
+        for (uint64_t seq = from; seq <= to; seq++) {
+            struct delivery *d = map_get(&p->pending, seq);
+            if (d)
+                ack_one(d, done);
+            else if (seq < p->cursor)
+                p->consumer->late_acks++;
+        }
+        return;
+    }
+    /* A huge range: look at what is pending instead. Collect first, a map must not change under a walk. */
+    struct ranges found = {0};
+    uint64_t key;
+    for (size_t at = 0; map_walk(&p->pending, &at, &key);)
+        if (key >= from && key <= to)
+            ranges_add(&found, key, key);
+    for (size_t i = 0; i < found.count; i++)
+        for (uint64_t seq = found.items[i].from; seq <= found.items[i].to; seq++)
+            ack_one(map_get(&p->pending, seq), done);
+    free(found.items);
+}
+
+/* Ranges stay sorted and joined; additions come mostly at the end. */
+void position_done_ahead(struct position *p, uint64_t from, uint64_t to)
+{
+    struct ranges *r = &p->done;
+    size_t at = r->count;
+    while (at && r->items[at - 1].from > from)
+        at--;
+    if (at && r->items[at - 1].to + 1 >= from) {
+        at--;
+        if (to > r->items[at].to)
+            r->items[at].to = to;
+    } else {
+        r->items = xgrow(r->items, &r->room, r->count + 1, sizeof *r->items);
+        memmove(r->items + at + 1, r->items + at, (r->count - at) * sizeof *r->items);
+        r->items[at] = (struct log_range){from, to};
+        r->count++;
+    }
+    while (at + 1 < r->count && r->items[at + 1].from <= r->items[at].to + 1) {
+        if (r->items[at + 1].to > r->items[at].to)
+            r->items[at].to = r->items[at + 1].to;
+        memmove(r->items + at + 1, r->items + at + 2, (r->count - at - 2) * sizeof *r->items);
+        r->count--;
+    }
+}
+
+bool position_is_done(const struct position *p, uint64_t seq)
+{
+    size_t low = 0, high = p->done.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (p->done.items[middle].to < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < p->done.count && p->done.items[low].from <= seq;
+}
+
+/* ---- giving out ---- */
+
+static bool has_room(const struct sub *sub)
+{
+    return !sub->session->gone && sub->in_flight < sub->window && sub->in_flight_bytes < sub->window_bytes;
+}
+
+/* In turn, so that work spreads. */
+static struct sub *pick(struct position *p)
+{
+    for (size_t i = 0; i < p->sub_count; i++) {
+        struct sub *sub = p->subs[(p->turn + i) % p->sub_count];
+        if (has_room(sub)) {
+            p->turn = (p->turn + i + 1) % p->sub_count;
+            return sub;
+        }
+    }
+    return NULL;
+}
+
+static void lease(struct delivery *d, struct sub *sub, const struct stored *event)
+{
+    struct broker *b = broker_of(d->position);
+    d->state = IN_FLIGHT;
+    d->holder = sub;
+    d->bytes = (uint32_t) (event->header.len + event->body.len);
+    sub->in_flight++;
+    sub->in_flight_bytes += d->bytes;
+    d->position->consumer->delivered++;
+    heap_set(&b->timers, &d->timer, b->now_ms + d->position->consumer->ack_wait_ms);
+}
+
+static uint32_t pack_lead(struct buf *lead, const struct sub *sub)
+{
+    buf_clear(lead);
+    buf_pack_str(lead, "cid");
+    buf_pack_uint(lead, sub->cid);
+    return 1;
+}
+
+static void send_one(struct delivery *d, struct sub *sub, const struct stored *event)
+{
+    struct stream *s = d->position->consumer->stream;
+    struct buf *lead = &s->broker->scratch3;
+    lease(d, sub, event);
+    uint32_t pairs = pack_lead(lead, sub);
+    deliver_one(sub->session, lead, pairs, event, d->failed + 1, s);
+}
+
+/* What retention or damage has taken cannot be delivered any more: it leaves the position, and the log says so. */
+static void lost_event(struct delivery *d)
+{
+    struct position *p = d->position;
+    struct ranges done = {0};
+    logger_put(LEVEL_WARN, "event-gone", "an event that was to be delivered again is no longer in the stream", "stream=%s seq=%llu consumer=%s",
+               p->consumer->stream->config->name, (unsigned long long) d->seq, p->consumer->name);
+    ranges_add(&done, d->seq, d->seq);
+    state_acked(p, &done, false);
+    free(done.items);
+    delivery_finish(d);
+}
+
+static bool pump_again(struct position *p)
+{
+    struct sub *sub;
+    while (p->ready_head && (sub = pick(p))) {
+        struct delivery *d = p->ready_head;
+        struct stored event;
+        walk_seek(&p->again, p->consumer->stream->log, d->seq);
+        int got = walk_next(&p->again, &event);
+        if (got < 0)
+            return false;
+        if (!got || event.seq != d->seq) {
+            lost_event(d);
+            continue;
+        }
+        ready_remove(d);
+        send_one(d, sub, &event);
+    }
+    walk_rest(&p->again);
+    return !p->ready_head;
+}
+
+static bool wanted(struct position *p, const struct stored *event)
+{
+    struct mp_slice topic;
+    if (p->done.count && position_is_done(p, event->seq))
+        return false;
+    if (p->pending.used && map_get(&p->pending, event->seq))
+        return false; /* known from before a restart */
+    return p->consumer->takes_all || (stored_topic(event, &topic) && topics_match(p->consumer->takes, topic));
+}
+
+struct packing { /* one subscription's run of events under way */
+    struct sub *sub;
+    struct packer packer;
+};
+
+static void packing_send(struct position *p, struct packing *k)
+{
+    if (!k->packer.count)
+        return;
+    struct buf *lead = &broker_of(p)->scratch3;
+    uint32_t pairs = pack_lead(lead, k->sub);
+    deliver_packed(k->sub->session, lead, pairs, &k->packer, 1, p->consumer->stream);
+}
+
+static void give_new(struct position *p, struct packing *k, const struct stored *event)
+{
+    struct delivery *d = delivery_new(p, event->seq);
+    if (!k->sub->batch) {
+        send_one(d, k->sub, event);
+        k->sub = NULL;
+        return;
+    }
+    lease(d, k->sub, event);
+    packer_add(&k->packer, event);
+}
+
+static void pump_new(struct position *p)
+{
+    struct broker *b = broker_of(p);
+    struct packing k = {0};
+    struct stored event;
+    int got = 0, looked = 0;
+    for (; looked < PUMP_EVENTS_MAX; looked++) {
+        if (k.sub && !has_room(k.sub)) {
+            packing_send(p, &k);
+            k.sub = NULL;
+        }
+        if (!k.sub && !(k.sub = pick(p)))
+            break;
+        got = walk_next(&p->walk, &event);
+        if (got <= 0)
+            break;
+        p->cursor = event.seq + 1;
+        if (!wanted(p, &event))
+            continue;
+        if (k.packer.count && !packer_takes(&k.packer, &event, PACK_BYTES_MAX, PACK_COUNT_MAX)) {
+            packing_send(p, &k);
+            if (!(k.sub = pick(p))) { /* the event is not lost: step back to it */
+                p->cursor = event.seq;
+                break;
+            }
+        }
+        give_new(p, &k, &event);
+    }
+    if (k.sub)
+        packing_send(p, &k);
+    buf_fini(&k.packer.bytes);
+    if (looked == PUMP_EVENTS_MAX) {
+        p->consumer->stream->committed = true;
+        b->lagging = true;
+    }
+    walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
+    while (p->done.count && p->done.items[0].to < p->cursor) {
+        memmove(p->done.items, p->done.items + 1, (p->done.count - 1) * sizeof *p->done.items);
+        p->done.count--;
+    }
+}
+
+void position_pump(struct position *p)
+{
+    if (p->sub_count && pump_again(p) && log_durable_seq(p->consumer->stream->log) >= p->cursor)
+        pump_new(p);
+}
+
+/* ---- life ---- */
+
+static void on_expiry(void *arg, struct timer *timer)
+{
+    struct position *p = (struct position *) ((char *) timer - offsetof(struct position, expiry));
+    (void) arg;
+    logger_put(LEVEL_INFO, "member-expired", "a member of a consumer with share: each was away too long", "consumer=%s member=%s",
+               p->consumer->name, p->member);
+    state_position_dropped(p);
+    position_destroy(p);
+}
+
+struct position *position_new(struct consumer *c, const char *member, uint64_t cursor)
+{
+    struct position *p = xcalloc(1, sizeof *p);
+    p->consumer = c;
+    snprintf(p->member, sizeof p->member, "%s", member);
+    p->cursor = cursor;
+    p->expiry.fire = on_expiry;
+    walk_seek(&p->walk, c->stream->log, cursor);
+    c->positions = xgrow(c->positions, &c->position_room, c->position_count + 1, sizeof *c->positions);
+    c->positions[c->position_count++] = p;
+    if (c->share == SHARE_EACH)
+        heap_set(&broker_of(p)->timers, &p->expiry, broker_of(p)->now_ms + c->member_ttl_ms);
+    return p;
+}
+
+void position_destroy(struct position *p)
+{
+    struct consumer *c = p->consumer;
+    for (;;) {
+        size_t at = 0;
+        struct delivery *d = map_walk(&p->pending, &at, NULL);
+        if (!d)
+            break;
+        delivery_finish(d);
+    }
+    map_fini(&p->pending);
+    heap_unset(&broker_of(p)->timers, &p->expiry);
+    for (size_t i = 0; i < p->sub_count; i++)
+        p->subs[i]->position = NULL;
+    for (size_t i = 0; i < c->position_count; i++)
+        if (c->positions[i] == p)
+            c->positions[i] = c->positions[--c->position_count];
+    walk_fini(&p->walk);
+    walk_fini(&p->again);
+    free(p->subs);
+    free(p->done.items);
+    free(p);
+}
+
+void position_join(struct position *p, struct sub *sub)
+{
+    p->subs = xgrow(p->subs, &p->sub_room, p->sub_count + 1, sizeof *p->subs);
+    p->subs[p->sub_count++] = sub;
+    sub->position = p;
+    heap_unset(&broker_of(p)->timers, &p->expiry);
+    p->consumer->stream->committed = true;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct delivery *x = *(struct delivery *const *) a, *y = *(struct delivery *const *) b;
+    return x->seq < y->seq ? -1 : 1;
+}
+
+/* Oldest first, so that the next member sees them in the order of the log. */
+static void give_back(struct position *p, const struct sub *sub)
+{
+    struct delivery *d, **held = xcalloc(p->pending.used, sizeof *held);
+    size_t count = 0;
+    for (size_t at = 0; (d = map_walk(&p->pending, &at, NULL));)
+        if (d->state == IN_FLIGHT && d->holder == sub)
+            held[count++] = d;
+    qsort(held, count, sizeof *held, by_seq);
+    for (size_t i = 0; i < count; i++) {
+        delivery_detach(held[i]);
+        ready_add(held[i]);
+    }
+    free(held);
+}
+
+void position_leave(struct position *p, struct sub *sub)
+{
+    give_back(p, sub);
+    for (size_t i = 0; i < p->sub_count; i++)
+        if (p->subs[i] == sub)
+            p->subs[i] = p->subs[--p->sub_count];
+    sub->position = NULL;
+    if (!p->sub_count && p->consumer->share == SHARE_EACH)
+        heap_set(&broker_of(p)->timers, &p->expiry, broker_of(p)->now_ms + p->consumer->member_ttl_ms);
+    p->consumer->stream->committed = true;
+}
+
+uint64_t position_unfinished(const struct position *p)
+{
+    uint64_t durable = log_durable_seq(p->consumer->stream->log);
+    return p->pending.used + (durable >= p->cursor ? durable + 1 - p->cursor : 0);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sending to one peer. A peer that is gone, or whose pipe is full because it does not read, loses its session: nothing
+ * is ever dropped silently in front of a living one. */
+#include "broker/core.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool send_bytes(struct session *s, const void *data, size_t len, int more)
+{
+    return zmq_send(s->broker->sockets.raw[SOCK_ROUTER], data, len, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0;
+}
+
+/* The routing id, the delimiter if the peer uses one, the verb. Only the first frame can fail (ROUTER_MANDATORY). */
+static bool start(struct session *s, const char *verb, int more)
+{
+    if (s->gone)
+        return false;
+    if (!send_bytes(s, s->route, s->route_len, 1)) {
+        bool full = zmq_errno() == EAGAIN;
+        if (full)
+            guard_cut(s->broker, s->fd, "a peer does not read what it is sent");
+        session_doom(s, full ? "does not read" : "gone");
+        return false;
+    }
+    if (s->delimited)
+        send_bytes(s, "", 0, 1);
+    send_bytes(s, verb, strlen(verb), more);
+    return true;
+}
+
+void reply_map(struct session *s, const char *verb, const struct buf *map)
+{
+    if (start(s, verb, 1))
+        send_bytes(s, map->data, map->len, 0);
+}
+
+void reply_body(struct session *s, const char *verb, const struct buf *map, zmq_msg_t *body)
+{
+    if (!start(s, verb, 1))
+        return;
+    bool with_body = body && zmq_msg_size(body);
+    send_bytes(s, map->data, map->len, with_body);
+    if (with_body)
+        zmq_msg_send(body, s->broker->sockets.raw[SOCK_ROUTER], ZMQ_DONTWAIT);
+}
+
+void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header, struct mp_slice body)
+{
+    if (!start(s, verb, 1))
+        return;
+    send_bytes(s, map->data, map->len, 1);
+    send_bytes(s, header.data, header.len, 1);
+    send_bytes(s, body.data, body.len, 0);
+}
+
+void pack_error(struct buf *out, const struct ls_error *err, const struct buf *about, uint32_t about_pairs)
+{
+    buf_pack_map(out, 4 + about_pairs + (err->retry_ms > 0));
+    if (about)
+        buf_add(out, about->data, about->len);
+    buf_pack_str(out, "name");
+    buf_pack_str(out, err->name);
+    buf_pack_str(out, "number");
+    buf_pack_uint(out, (uint64_t) err->number);
+    buf_pack_str(out, "again");
+    buf_pack_bool(out, err->again);
+    buf_pack_str(out, "text");
+    buf_pack_str(out, err->text);
+    if (err->retry_ms > 0) {
+        buf_pack_str(out, "retry_ms");
+        buf_pack_uint(out, (uint64_t) err->retry_ms);
+    }
+}
+
+void reply_error(struct session *s, const struct ls_error *err, const struct buf *about, uint32_t about_pairs)
+{
+    struct buf map = {0};
+    pack_error(&map, err, about, about_pairs);
+    s->broker->counters[C_REFUSED]++;
+    reply_map(s, "ERR", &map);
+    buf_fini(&map);
+}
+
+uint32_t pack_tag(struct buf *out, struct mp_slice header)
+{
+    struct mp value;
+    if (!mp_find(mp_over(header.data, header.len), "tag", &value))
+        return 0;
+    enum mp_type type = mp_peek(&value);
+    struct mp end = value;
+    if ((type != MP_UINT && type != MP_STR && type != MP_INT) || !mp_skip(&end) || end.p - value.p > TAG_BYTES_MAX)
+        return 0;
+    buf_pack_str(out, "tag");
+    buf_add(out, value.p, (size_t) (end.p - value.p));
+    return 1;
+}
+
+uint32_t pack_numbers(struct buf *out, uint64_t n, uint64_t count)
+{
+    buf_pack_str(out, "n");
+    buf_pack_uint(out, n);
+    if (count <= 1)
+        return 1;
+    buf_pack_str(out, "count");
+    buf_pack_uint(out, count);
+    return 2;
+}

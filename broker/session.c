@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions: one for each peer of the ROUTER socket, from its first message until it is silent, gone or says BYE. */
+#include "broker/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define HB_DEFAULT_MS 5000
+#define ANONYMOUS_IDLE_MS 60000
+
+/* Sessions by descriptor, for the monitor's news. A session may outlive its entry, never the other way round. */
+static uint64_t fd_key(int fd)
+{
+    return 1ull << 63 | (uint64_t) (unsigned) fd;
+}
+
+static void on_silence(void *arg, struct timer *timer)
+{
+    struct broker *b = arg;
+    struct session *s = (struct session *) ((char *) timer - offsetof(struct session, silence));
+    int64_t allowed = s->introduced ? 3 * s->hb_ms : ANONYMOUS_IDLE_MS;
+    bool busy = !s->introduced && (s->acking || s->requests.used);
+    if (busy || s->seen_ms + allowed > b->now_ms) {
+        heap_set(&b->timers, timer, busy ? b->now_ms + allowed : s->seen_ms + allowed);
+        return;
+    }
+    if (s->introduced) {
+        struct buf map = {0};
+        buf_pack_map(&map, 1);
+        buf_pack_str(&map, "reason");
+        buf_pack_str(&map, "silent");
+        reply_map(s, "GOODBYE", &map);
+        buf_fini(&map);
+    }
+    session_end(s, "silent");
+}
+
+static void fd_bind(struct broker *b, struct session *s, int fd)
+{
+    if (s->fd == fd)
+        return;
+    if (s->fd >= 0 && map_get(&b->sessions, fd_key(s->fd)) == s)
+        map_remove(&b->sessions, fd_key(s->fd));
+    s->fd = fd;
+    map_put(&b->sessions, fd_key(fd), s);
+}
+
+struct session *session_require(struct broker *b, struct message *m)
+{
+    uint64_t key = XXH3_64bits(m->route, m->route_len) & ~(1ull << 63);
+    struct session *s = map_get(&b->sessions, key);
+    if (!s) {
+        guard_events(b); /* an older connection with the same descriptor is forgotten first */
+        s = xcalloc(1, sizeof *s);
+        s->broker = b;
+        s->key = key;
+        s->fd = -1;
+        s->route = xcalloc(m->route_len, 1); /* it holds NUL bytes */
+        memcpy(s->route, m->route, m->route_len);
+        s->route_len = m->route_len;
+        s->hb_ms = HB_DEFAULT_MS;
+        s->silence.fire = on_silence;
+        map_put(&b->sessions, key, s);
+        heap_set(&b->timers, &s->silence, b->now_ms + ANONYMOUS_IDLE_MS);
+    }
+    if (m->fd >= 0)
+        fd_bind(b, s, m->fd);
+    s->seen_ms = b->now_ms;
+    s->delimited = m->delimited;
+    return s;
+}
+
+struct session *session_of_fd(struct broker *b, int fd)
+{
+    return map_get(&b->sessions, fd_key(fd));
+}
+
+const char *session_source(const struct session *s)
+{
+    return s && s->introduced ? s->client : "anonymous";
+}
+
+struct sub *session_sub(struct session *s, uint64_t cid)
+{
+    for (size_t i = 0; i < s->sub_count; i++)
+        if (s->subs[i]->cid == cid)
+            return s->subs[i];
+    return NULL;
+}
+
+static void end_subs(struct session *s)
+{
+    while (s->sub_count)
+        sub_destroy(s->subs[s->sub_count - 1]);
+}
+
+static void put_with_gone(struct session *s)
+{
+    s->gone = true;
+    s->next_gone = s->broker->gone_sessions;
+    s->broker->gone_sessions = s;
+}
+
+void session_doom(struct session *s, const char *reason)
+{
+    if (s->gone)
+        return;
+    s->doom = reason;
+    put_with_gone(s);
+}
+
+void session_end(struct session *s, const char *reason)
+{
+    struct broker *b = s->broker;
+    if (s->ended)
+        return;
+    s->ended = true;
+    if (!s->gone)
+        put_with_gone(s);
+    if (s->introduced)
+        logger_put(LEVEL_INFO, "session-end", reason, "client=%s member=%s", s->client, s->member);
+    end_subs(s);
+    requests_of_session_gone(s);
+    acks_fini(s);
+    heap_unset(&b->timers, &s->silence);
+    if (s->fd >= 0 && map_get(&b->sessions, fd_key(s->fd)) == s)
+        map_remove(&b->sessions, fd_key(s->fd));
+    map_remove(&b->sessions, s->key);
+}
+
+void sessions_sweep(struct broker *b)
+{
+    while (b->gone_sessions) {
+        struct session *s = b->gone_sessions;
+        b->gone_sessions = s->next_gone;
+        session_end(s, s->doom);
+        map_fini(&s->requests);
+        free(s->subs);
+        free(s->route);
+        free(s);
+    }
+}
+
+void sessions_fini(struct broker *b)
+{
+    for (;;) {
+        size_t at = 0;
+        struct session *s = map_walk(&b->sessions, &at, NULL);
+        if (!s)
+            break;
+        session_end(s, "stopping");
+    }
+    sessions_sweep(b);
+    map_fini(&b->sessions);
+}
+
+/* ---- HELLO, PING ---- */
+
+static bool name_ok(struct mp_slice name)
+{
+    if (!name.len || name.len > NAME_LEN_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", name.data[i]) || !name.data[i])
+            return false;
+    return true;
+}
+
+static void copy_name(char to[NAME_LEN_MAX + 1], struct mp_slice name)
+{
+    memcpy(to, name.data, name.len);
+    to[name.len] = 0;
+}
+
+struct hello {
+    struct mp_slice client, member;
+    uint64_t hb_ms;
+};
+
+static int hello_read(struct mp header, struct hello *hello, struct ls_error *err)
+{
+    struct mp value;
+    uint64_t version;
+    *hello = (struct hello){.hb_ms = HB_DEFAULT_MS};
+    if (!mp_find(header, "v", &value) || !mp_uint(&value, &version) || version != 1)
+        return error_set(err, "BAD_VALUE", "HELLO wants \"v\": 1; this broker speaks LWP/1");
+    if (!mp_find(header, "client", &value) || !mp_str(&value, &hello->client) || !name_ok(hello->client))
+        return error_set(err, "BAD_VALUE", "HELLO wants \"client\": a name of 1 to 64 letters, digits, '.', '_', '-'");
+    if (mp_find(header, "member", &value) && (!mp_str(&value, &hello->member) || !name_ok(hello->member)))
+        return error_set(err, "BAD_VALUE", "\"member\" wants 1 to 64 letters, digits, '.', '_', '-'");
+    if (mp_find(header, "hb", &value) && (!mp_uint(&value, &hello->hb_ms) || hello->hb_ms < 1000 || hello->hb_ms > 60000))
+        return error_set(err, "BAD_VALUE", "\"hb\" wants milliseconds from 1000 to 60000");
+    return 0;
+}
+
+/* Only one session may be this member: the newer one wins, since the older is most often a connection that died unseen. */
+static void replace_older(struct broker *b, const struct session *s)
+{
+    size_t at = 0;
+    struct session *other, *older = NULL;
+    while ((other = map_walk(&b->sessions, &at, NULL)))
+        if (other != s && other->introduced && !strcmp(other->client, s->client) && !strcmp(other->member, s->member))
+            older = other;
+    if (!older)
+        return;
+    struct buf map = {0};
+    buf_pack_map(&map, 1);
+    buf_pack_str(&map, "reason");
+    buf_pack_str(&map, "replaced");
+    reply_map(older, "GOODBYE", &map);
+    buf_fini(&map);
+    session_end(older, "replaced");
+}
+
+static void pack_uint_pair(struct buf *out, const char *key, uint64_t value)
+{
+    buf_pack_str(out, key);
+    buf_pack_uint(out, value);
+}
+
+static void pack_str_pair(struct buf *out, const char *key, const char *value)
+{
+    buf_pack_str(out, key);
+    buf_pack_str(out, value);
+}
+
+static void hello_answer(struct broker *b, struct session *s, struct mp_slice header)
+{
+    struct buf map = {0};
+    size_t at = buf_begin_map(&map);
+    pack_uint_pair(&map, "v", 1);
+    pack_str_pair(&map, "server", "lineshaft/" LINESHAFT_VERSION);
+    pack_str_pair(&map, "name", b->config->name);
+    pack_str_pair(&map, "broker", b->uuid);
+    pack_str_pair(&map, "boot", b->boot);
+    pack_str_pair(&map, "member", s->member);
+    pack_uint_pair(&map, "hb", (uint64_t) s->hb_ms);
+    pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
+    pack_uint_pair(&map, "header_max", b->config->header_bytes_max);
+    pack_uint_pair(&map, "body_max", b->config->body_bytes_max);
+    pack_uint_pair(&map, "batch_max", b->config->batch_bytes_max);
+    pack_uint_pair(&map, "batch_count_max", b->config->batch_count_max);
+    buf_pack_str(&map, "caps");
+    buf_pack_array(&map, 2);
+    buf_pack_str(&map, "batch");
+    buf_pack_str(&map, "requests");
+    uint16_t pairs = (uint16_t) (13 + pack_tag(&map, header));
+    buf_end_map(&map, at, pairs);
+    reply_map(s, "OK", &map);
+    buf_fini(&map);
+}
+
+void on_hello(struct broker *b, struct message *m)
+{
+    struct session *s = m->session;
+    struct mp_slice header = message_part(m, 1);
+    struct hello hello;
+    struct ls_error err;
+    if (hello_read(mp_over(header.data, header.len), &hello, &err) < 0) {
+        reply_error(s, &err, NULL, 0);
+        return;
+    }
+    end_subs(s); /* a second HELLO starts over */
+    s->introduced = true;
+    copy_name(s->client, hello.client);
+    if (hello.member.len)
+        copy_name(s->member, hello.member);
+    else
+        snprintf(s->member, sizeof s->member, "%.8s-%d", b->boot + 24, (int) (s->key & 0xffffff));
+    s->hb_ms = (int64_t) hello.hb_ms;
+    heap_set(&b->timers, &s->silence, b->now_ms + 3 * s->hb_ms);
+    if (hello.member.len)
+        replace_older(b, s);
+    logger_put(LEVEL_INFO, "session-start", "a client said HELLO", "client=%s member=%s", s->client, s->member);
+    hello_answer(b, s, header);
+}
+
+static bool nonce_ok(struct mp_slice nonce)
+{
+    if (!nonce.len || nonce.len > 64)
+        return false;
+    for (size_t i = 0; i < nonce.len; i++)
+        if (!nonce.data[i] || !strchr("abcdefghijklmnopqrstuvwxyz0123456789-", nonce.data[i]))
+            return false;
+    return true;
+}
+
+void on_ping(struct broker *b, struct message *m)
+{
+    struct mp_slice header = message_part(m, 1), nonce;
+    struct mp r = mp_over(header.data, header.len), value;
+    if (mp_find(r, "sync", &value)) {
+        struct ls_error err;
+        if (!mp_str(&value, &nonce) || !nonce_ok(nonce)) {
+            error_set(&err, "BAD_VALUE", "\"sync\" wants 1 to 64 bytes of a-z, 0-9 and '-'");
+            reply_error(m->session, &err, NULL, 0);
+            return;
+        }
+        live_sync(b, nonce);
+    }
+    struct buf map = {0};
+    size_t at = buf_begin_map(&map);
+    uint16_t pairs = 1;
+    pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
+    if (mp_find(r, "t", &value)) {
+        struct mp end = value;
+        if (mp_skip(&end) && end.p - value.p <= TAG_BYTES_MAX) {
+            buf_pack_str(&map, "t");
+            buf_add(&map, value.p, (size_t) (end.p - value.p));
+            pairs++;
+        }
+    }
+    pairs = (uint16_t) (pairs + pack_tag(&map, header));
+    buf_end_map(&map, at, pairs);
+    reply_map(m->session, "PONG", &map);
+    buf_fini(&map);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streams: which topics each keeps, opening their logs, and what follows a commit. */
+#include "broker/core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define PENDING_BYTES_MAX (64u << 20)
+#define HOT_BYTES_MAX (8u << 20)
+#define ROUTES_MAX 20000
+
+static void on_committed(void *arg, struct log *log, uint64_t upto)
+{
+    struct stream *s = arg;
+    (void) log;
+    (void) upto;
+    s->committed = true;
+}
+
+static void on_failed(void *arg, struct log *log, uint64_t from, uint64_t to, const struct ls_error *err)
+{
+    struct stream *s = arg;
+    (void) log;
+    dedup_forget_from(&s->dedup, from); /* they were the latest: a resend is no duplicate */
+    acks_fail(s->broker, s, from, to, err);
+}
+
+/* The window is rebuilt from the log, so that it survives a crash. Bounded by its count. */
+static void dedup_rebuild(struct stream *s)
+{
+    if (!s->config->dedup_count || !s->config->dedup_window_ms)
+        return;
+    uint64_t from = log_seq_at_time(s->log, clock_wall_us() - s->config->dedup_window_ms * 1000);
+    uint64_t bound = log_seq_back(s->log, s->config->dedup_count);
+    struct walk walk = {0};
+    struct stored event;
+    struct header h;
+    walk_seek(&walk, s->log, from > bound ? from : bound);
+    while (walk_next(&walk, &event) == 1)
+        if (header_read(event.header, false, &h, NULL) == 0 && h.id.len)
+            dedup_add(&s->dedup, h.source.len ? h.source : event.source, h.id, event.seq, event.ts_us);
+    walk_fini(&walk);
+}
+
+int stream_open(struct broker *b, struct stream *s, const struct stream_config *config, struct ls_error *err)
+{
+    *s = (struct stream){.config = config, .broker = b};
+    struct log_config log = {
+        .name = config->name,
+        .sync = !config->memory,
+        .segment_bytes = config->segment_bytes,
+        .pending_bytes_max = PENDING_BYTES_MAX,
+        .hot_bytes_max = HOT_BYTES_MAX,
+        .retain_age_ms = config->retain_age_ms,
+        .retain_bytes = config->retain_bytes,
+        .retain_count = config->retain_count,
+        .committed = on_committed,
+        .failed = on_failed,
+        .arg = s,
+    };
+    s->log = log_open(b->device, &log, err);
+    if (!s->log)
+        return error_wrap(err, "stream %s", config->name);
+    dedup_init(&s->dedup, config->dedup_count, config->dedup_window_ms);
+    dedup_rebuild(s);
+    walk_seek(&s->live, s->log, log_next_seq(s->log));
+    return state_open(s, err);
+}
+
+void stream_fini(struct stream *s)
+{
+    while (s->consumer_count)
+        consumer_destroy(s->consumers[s->consumer_count - 1]);
+    free(s->consumers);
+    dedup_fini(&s->dedup);
+    walk_fini(&s->live);
+}
+
+struct stream *stream_find(struct broker *b, struct mp_slice name)
+{
+    for (size_t i = 0; i < b->stream_count; i++)
+        if (mp_is(name, b->streams[i].config->name))
+            return &b->streams[i];
+    return NULL;
+}
+
+void stream_after_commit(struct stream *s)
+{
+    s->committed = false;
+    live_stream(s);
+    consumers_pump(s);
+    if (s == s->broker->sys)
+        deadletters_committed(s->broker);
+}
+
+void stream_checkpoint(struct stream *s)
+{
+    if (state_file_full(s->state))
+        state_checkpoint(s);
+}
+
+/* ---- routes ---- */
+
+static struct stream *stream_for(struct broker *b, struct mp_slice topic)
+{
+    for (size_t i = 0; i < b->stream_count; i++)
+        for (const char *const *p = b->streams[i].config->topics; *p; p++)
+            if (topic_match(*p, strlen(*p), topic.data, topic.len))
+                return &b->streams[i];
+    return NULL;
+}
+
+void routes_clear(struct broker *b)
+{
+    size_t at = 0;
+    struct route *route;
+    while ((route = map_walk(&b->routes, &at, NULL)))
+        free(route);
+    map_fini(&b->routes);
+}
+
+const struct route *route_find(struct broker *b, struct mp_slice topic)
+{
+    uint64_t key = XXH3_64bits(topic.data, topic.len);
+    struct route *route = map_get(&b->routes, key);
+    if (route && route->len == topic.len && !memcmp(route->topic, topic.data, topic.len))
+        return route;
+    if (!topic_valid(topic.data, topic.len))
+        return NULL;
+    if (b->routes.used >= ROUTES_MAX)
+        routes_clear(b); /* a flood of topics costs time, not memory */
+    free(map_remove(&b->routes, key));
+    route = xcalloc(1, sizeof *route);
+    memcpy(route->topic, topic.data, topic.len);
+    route->len = topic.len;
+    route->stream = stream_for(b, topic);
+    route->schema = schema_set_find(b->schemas, topic.data, topic.len);
+    map_put(&b->routes, key, route);
+    return route;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a message is, by its first byte, and the table of verbs. */
+#include "broker/core.h"
+
+#include <string.h>
+
+/* Which verbs there are, who may send them, and where they are handled. */
+static const struct verb {
+    const char *name;
+    void (*handle)(struct broker *b, struct message *m);
+    bool needs_hello;
+    bool from_anywhere; /* also on the PULL and SUB sockets */
+} VERBS[] = {
+    {"PUB", on_publish, false, true},    {"ACK", on_settle, true, false},   {"NAK", on_settle, true, false},
+    {"TERM", on_settle, true, false},    {"WIP", on_settle, true, false},   {"MORE", on_more, false, false},
+    {"PING", on_ping, false, false},     {"REP", on_reply, true, false},    {"REQ", on_request, false, false},
+    {"CANCEL", on_cancel, false, false}, {"GET", on_get, false, false},     {"SUB", on_subscribe, true, false},
+    {"HELLO", on_hello, false, false},   {"BYE", on_bye, true, false},      {"ADM", on_admin, false, false},
+};
+
+static void complain(struct broker *b, struct message *m, const char *name, const char *text)
+{
+    struct ls_error err;
+    error_set(&err, name, "%s", text);
+    if (!m->session) {
+        publish_rejected(b, m, &err);
+        return;
+    }
+    struct buf about = {0};
+    uint32_t pairs = m->parts > 1 ? pack_tag(&about, message_part(m, 1)) : 0;
+    reply_error(m->session, &err, &about, pairs);
+    buf_fini(&about);
+}
+
+static void dispatch_verb(struct broker *b, struct message *m, struct mp_slice name)
+{
+    for (size_t i = 0; i < sizeof VERBS / sizeof *VERBS; i++) {
+        const struct verb *v = &VERBS[i];
+        if (!mp_is(name, v->name))
+            continue;
+        if (!m->session && !v->from_anywhere)
+            complain(b, m, "BAD_VERB", "only events can be sent to this socket: other verbs go to the base port");
+        else if (v->needs_hello && !m->session->introduced)
+            complain(b, m, "NO_SESSION", "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
+        else
+            v->handle(b, m);
+        return;
+    }
+    complain(b, m, "BAD_VERB", "there is no such verb (they are listed in docs/protocol.md)");
+}
+
+void verb_dispatch(struct broker *b, struct message *m)
+{
+    struct mp_slice first = message_part(m, 0);
+    if (!first.len || m->too_many_parts) {
+        complain(b, m, "BAD_FRAME", first.len ? "a message has at most three frames" : "the first frame is empty");
+        return;
+    }
+    uint8_t byte = (uint8_t) first.data[0];
+    if (byte >= 'A' && byte <= 'Z')
+        dispatch_verb(b, m, first);
+    else if ((byte >= 0x80 && byte <= 0x8f) || byte == 0xde || byte == 0xdf)
+        publish_bare(b, m);
+    else if (byte >= 'a' && byte <= 'z')
+        publish_topic(b, m);
+    else if (byte == '$')
+        complain(b, m, "DENIED", "topics that begin with $ belong to the broker");
+    else
+        complain(b, m, "BAD_FRAME", "the first frame is neither a verb, nor a topic, nor a msgpack map");
+}
