@@ -1,34 +1,193 @@
 # SPDX-License-Identifier: Apache-2.0
-# One Makefile, not recursive. `make help` lists the targets. B= names the build folder, SAN= a sanitizer set.
+# One Makefile, not recursive except to build the same tree with other flags. `make help` lists the targets.
+#   B=build      the build folder          SAN=address,undefined   a sanitizer set (give it its own B)
+#   V=1          show whole commands       WERROR=1                warnings are errors
+VERSION = 0.1.0
 B ?= build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC = gcc
+endif
 PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+S ?= 60
+CYCLES ?= 15
 SAN ?=
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j2
+endif
+Q = $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')
+
+# ---- flags
 PKGS = libczmq libzmq msgpack yaml-0.1 jansson libxxhash
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
-       -Wwrite-strings -Wformat=2 -Wvla -Wundef
-OPT ?= -O2 -g
-CFLAGS += -std=gnu11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
-          -fno-strict-aliasing -pthread
-LDLIBS = $(shell pkg-config --libs $(PKGS)) -pthread
+       -Wwrite-strings -Wformat=2 -Wvla -Wundef $(if $(WERROR),-Werror) \
+       $(if $(findstring clang,$(CC)),-Wno-format-nonliteral,-Wno-format-truncation)
+HARDEN = $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+OPT ?= -O2 -g $(HARDEN)
+CFLAGS += -std=gnu11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) -fno-strict-aliasing -pthread \
+          $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+          -DLINESHAFT_VERSION='"$(VERSION)"'
+LDFLAGS += -Wl,--as-needed
+LDLIBS = $(shell pkg-config --libs $(PKGS)) -pthread -lm
 
-LIB_SRC = $(wildcard lib/*.c)
-BROKER_SRC = $(wildcard broker/*.c broker/log/*.c)
-TOPOLOGY_SRC = $(wildcard topology/*.c)
-CLI_SRC = $(wildcard cli/*.c)
+# ---- what there is: by wildcard
 obj = $(patsubst %.c,$(B)/%.o,$(1))
+LIB_OBJ = $(call obj,$(wildcard lib/*.c)) $(B)/builtin_schemas.o
+MAIN_OBJ = $(B)/cli/main.o
+ALL_OBJ = $(LIB_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c cli/*.c))
+UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
+TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/e2e/*.c))
+FUZZ = $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
+BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/zmq_server.c))
 
-all: $(B)/lineshaft
+all: $(B)/lineshaft $(B)/liblineshaft.a ## build the program and the client library
 
-$(B)/%.o: %.c
+$(B)/lineshaft: $(ALL_OBJ)
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# The installed library: one object in which only the public names (ls_...) are visible.
+$(B)/liblineshaft.a: $(LIB_OBJ)
+	$(call say,lib,$@)
+	$(Q)ld -r $^ -o $(B)/liblineshaft.o
+	$(Q)objcopy --wildcard --keep-global-symbol='ls_*' $(B)/liblineshaft.o
+	$(Q)rm -f $@ && ar rcs $@ $(B)/liblineshaft.o
+
+# Everything but main(), for tests: the linker takes from it what a test needs.
+$(B)/all.a: $(filter-out $(MAIN_OBJ),$(ALL_OBJ))
+	$(Q)rm -f $@ && ar rcsT $@ $^
+
+$(B)/%.o: %.c $(B)/flags
+	$(call say,cc,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/builtin_schemas.o: $(B)/builtin_schemas.c $(B)/flags
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/builtin_schemas.c: schemas/embed.sh $(wildcard schemas/*.yaml) schemas
+	$(call say,gen,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)schemas/embed.sh > $@.new && mv $@.new $@
+
+# Changes when the flags do, so that nothing stays built the old way.
+FLAGS = $(CC) $(CFLAGS) $(LDFLAGS)
+$(B)/flags: always
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { pkg-config --exists --print-errors $(PKGS) || \
+	  { echo 'Libraries are missing: deploy/setup build installs them.' >&2; exit 1; }; \
+	  echo '$(subst ','\'',$(FLAGS))' > $@; }
 
-$(B)/lineshaft: $(call obj,$(CLI_SRC) $(BROKER_SRC) $(TOPOLOGY_SRC) $(LIB_SRC))
-	$(CC) $(CFLAGS) $^ $(LDLIBS) -o $@
+# ---- to use it
+demo: ## install what is missing, build, show the quick start at work, end everything it started
+	@deploy/setup build demo
+	@$(MAKE) --no-print-directory all
+	@PYTHON=$(PYTHON) LINESHAFT=$(abspath $(B)/lineshaft) tests/e2e/demo.sh
 
-clean:
-	rm -rf $(B)
+run: ## the quick start in the foreground; Ctrl-C ends it
+	@deploy/setup build
+	@$(MAKE) --no-print-directory all
+	@exec $(B)/lineshaft up config/hello.yaml
+
+install: all ## DESTDIR= PREFIX=
+	install -D -m 755 $(B)/lineshaft $(DESTDIR)$(PREFIX)/bin/lineshaft
+	install -D -m 644 lib/lineshaft.h $(DESTDIR)$(PREFIX)/include/lineshaft.h
+	install -D -m 644 $(B)/liblineshaft.a $(DESTDIR)$(PREFIX)/lib/liblineshaft.a
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/doc/lineshaft
+	printf '%s\n' 'Name: lineshaft' 'Description: client of the lineshaft event bus' 'Version: $(VERSION)' \
+	  'Requires: $(PKGS)' 'Cflags: -I$(PREFIX)/include' 'Libs: -L$(PREFIX)/lib -llineshaft -pthread' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lineshaft.pc
+	cp -R LICENSE $(wildcard README.md CHANGELOG.md) docs config $(DESTDIR)$(PREFIX)/share/doc/lineshaft/
+
+dist: ## the committed tree as build/lineshaft-VERSION.tar.gz
+	@mkdir -p $(B)
+	git archive --prefix=lineshaft-$(VERSION)/ HEAD | gzip -9n > $(B)/lineshaft-$(VERSION).tar.gz
+
+# ---- to test it: tests/run runs suites one after the other and closes with "N passed, N failed"
+RUN = PYTHON=$(PYTHON) tests/run --build $(B)
+WIRE = $(if $(wildcard tests/wire/*_test.py),wire)
+SUITES ?= unit check $(WIRE) compat e2e crash
+
+test: ## every test that needs only Debian and npm (SUITES="unit wire" for some)
+	@deploy/setup build test
+	@$(MAKE) --no-print-directory test-programs
+	@$(RUN) $(SUITES)
+
+test-programs: all $(UNIT) $(TESTERS)
+
+fuzz-programs: $(FUZZ)
+bench-programs: all $(BENCH)
+
+$(UNIT): MORE = -lcmocka
+$(FUZZ): MORE = -fsanitize=fuzzer
+$(filter %_nats,$(BENCH)): MORE = -lnats
+$(filter %_redis,$(BENCH)): MORE = -lhiredis
+$(filter $(B)/tests/bench/client_%,$(BENCH)): $(B)/tests/bench/client.o
+$(UNIT) $(TESTERS) $(FUZZ) $(BENCH): $(B)/%: $(B)/%.o $(B)/all.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(MORE) $(LDLIBS) -o $@
+
+asan: ## the suites under the address and undefined-behaviour sanitizers
+	@deploy/setup build test
+	@$(MAKE) --no-print-directory B=$(B)-asan SAN=address,undefined OPT="-O1 -g" WERROR= test-programs
+	@PYTHON=$(PYTHON) tests/run --build $(B)-asan unit check $(WIRE) compat e2e-short
+
+tsan: ## the log's unit tests and the first broker tests under the thread sanitizer
+	@deploy/setup build test
+	@$(MAKE) --no-print-directory B=$(B)-tsan SAN=thread OPT="-O1 -g" WERROR= test-programs
+	@PYTHON=$(PYTHON) tests/run --build $(B)-tsan unit-log compat-short
+
+crash: ## kill -9 and torn writes against the log, the short run
+	@deploy/setup build test
+	@$(MAKE) --no-print-directory test-programs
+	@$(RUN) crash
+
+chaos: ## CYCLES= kills and restarts of the whole thing
+	@deploy/setup build test
+	@$(MAKE) --no-print-directory test-programs
+	@CHAOS_CYCLES=$(CYCLES) $(RUN) chaos
+
+fuzz: ## S= seconds of each fuzzer
+	@deploy/setup build test fuzz
+	@$(MAKE) --no-print-directory B=$(B)-fuzz CC=clang SAN=fuzzer-no-link,address,undefined \
+	  OPT="-O1 -g" WERROR= fuzz-programs
+	@PYTHON=$(PYTHON) tests/run --build $(B)-fuzz --seconds $(S) fuzz
+
+cover: ## line coverage of the suites, in build-cover/index.html
+	@deploy/setup build test cover
+	@$(MAKE) --no-print-directory B=$(B)-cover OPT="-O0 -g --coverage" WERROR= test-programs
+	@find $(B)-cover -name '*.gcda' -delete
+	@PYTHON=$(PYTHON) tests/run --build $(B)-cover unit check $(WIRE) compat e2e-short
+	@gcovr --root . --object-directory $(B)-cover --exclude tests/ --html-details $(B)-cover/index.html --print-summary
+
+interop: ## against what users run, from PyPI
+	@deploy/setup build test interop
+	@$(MAKE) --no-print-directory all
+	@B=$(B) tests/run-interop
+
+bench: ## ratios to a ceiling or a peer at equal durability (BENCH_ARGS=--short)
+	@deploy/setup build bench
+	@$(MAKE) --no-print-directory bench-programs
+	@$(PYTHON) tests/bench/run.py --build $(B) $(BENCH_ARGS)
+
+lint: ## form, limits and arrows between folders; exceptions with reasons in tests/lint/allow
+	@deploy/setup build lint
+	@$(MAKE) --no-print-directory $(B)/builtin_schemas.c
+	@B=$(B) CC=$(CC) $(PYTHON) tests/lint/lint.py
+
+format: ## clang-format over all C files
+	@deploy/setup lint
+	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+clean: ## remove the build folders
+	rm -rf $(B) $(B)-asan $(B)-tsan $(B)-fuzz $(B)-cover
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
-.PHONY: all clean
+.SECONDARY:
+.PHONY: all always demo run install dist test test-programs asan tsan crash chaos fuzz fuzz-programs cover \
+        interop bench bench-programs lint format clean help
