@@ -10,6 +10,7 @@ struct asked { /* an ADM message and the answer's pairs */
     struct mp header;
     struct buf pairs;
     uint32_t count;
+    uint64_t token; /* answered when the state file of $sys has reached it */
 };
 
 static void key(struct asked *a, const char *name)
@@ -59,10 +60,11 @@ static int op_info(struct asked *a, struct ls_error *err)
 {
     struct broker *b = a->broker;
     size_t at = 0, sessions = 0;
+    const struct session *s;
     uint64_t hash;
     (void) err;
-    while (map_walk(&b->sessions, &at, &hash))
-        sessions += !(hash >> 63);
+    while ((s = map_walk(&b->sessions, &at, &hash)))
+        sessions += s->introduced && !(hash >> 63); /* the other keys are descriptors */
     pair_str(&a->pairs, "name", b->config->name);
     pair_str(&a->pairs, "server", "lineshaft/" LINESHAFT_VERSION);
     pair_str(&a->pairs, "broker", b->uuid);
@@ -228,8 +230,6 @@ static int op_services(struct asked *a, struct ls_error *err)
     (void) err;
     key(a, "services");
     services_pack(a->broker, &a->pairs);
-    key(a, "waiting");
-    buf_pack_uint(&a->pairs, a->broker->waiting_requests);
     return 0;
 }
 
@@ -241,18 +241,25 @@ static int op_dlq(struct asked *a, struct ls_error *err)
     return 0;
 }
 
+static int settle_letter(struct asked *a, bool replay, struct ls_error *err)
+{
+    struct mp at;
+    uint64_t seq;
+    if (!mp_find(a->header, "seq", &at) || !mp_uint(&at, &seq))
+        return error_set(err, "BAD_VALUE", "\"seq\" wants the dead letter's sequence number in $sys");
+    key(a, "seq");
+    buf_pack_uint(&a->pairs, seq);
+    return deadletter_settle(a->broker, seq, replay, &a->pairs, &a->count, &a->token, err);
+}
+
 static int op_dlq_replay(struct asked *a, struct ls_error *err)
 {
-    key(a, "seq");
-    buf_pack_uint(&a->pairs, number_of(a, "seq", 0));
-    return deadletter_settle(a->broker, number_of(a, "seq", 0), true, &a->pairs, &a->count, err);
+    return settle_letter(a, true, err);
 }
 
 static int op_dlq_drop(struct asked *a, struct ls_error *err)
 {
-    key(a, "seq");
-    buf_pack_uint(&a->pairs, number_of(a, "seq", 0));
-    return deadletter_settle(a->broker, number_of(a, "seq", 0), false, &a->pairs, &a->count, err);
+    return settle_letter(a, false, err);
 }
 
 static int op_consumer_drop(struct asked *a, struct ls_error *err)
@@ -286,7 +293,6 @@ void on_admin(struct broker *b, struct message *m)
     struct asked a = {.broker = b, .header = mp_over(header.data, header.len)};
     struct ls_error err;
     struct mp_slice name = text_of(&a, "op");
-    struct buf map = {0};
     int result = -1;
     error_set(&err, "BAD_VALUE", "\"op\" wants one of info, streams, consumers, services, dlq, dlq.replay, dlq.drop, consumer.drop");
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
@@ -296,16 +302,13 @@ void on_admin(struct broker *b, struct message *m)
             result = OPS[i].run(&a, &err);
         }
     if (result < 0) {
-        struct buf about = {0};
-        uint32_t pairs = pack_tag(&about, header);
-        reply_error(m->session, &err, &about, pairs);
-        buf_fini(&about);
+        reply_complaint(m, &err);
     } else {
+        struct buf map = {0};
         a.count += pack_tag(&a.pairs, header);
         buf_pack_map(&map, a.count);
         buf_add(&map, a.pairs.data, a.pairs.len);
-        reply_map(m->session, "OK", &map);
+        settle_wait(b->sys, a.token, m->session, &map);
     }
-    buf_fini(&map);
     buf_fini(&a.pairs);
 }

@@ -15,6 +15,7 @@
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
+#define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
 static void read_clocks(struct broker *b)
 {
@@ -62,12 +63,30 @@ static int open_schemas(struct broker *b, struct ls_error *err)
     return 0;
 }
 
+/* An event must fit a segment, so segments are raised where they would be too small for one; batches are bounded by the smallest. */
+static void fit_segments(struct broker *b)
+{
+    const struct broker_config *c = b->config;
+    uint64_t least = ((uint64_t) c->header_bytes_max + c->body_bytes_max + SEGMENT_SLACK + 4095) / 4096 * 4096, smallest = UINT64_MAX;
+    b->stream_configs = xcalloc(c->stream_count, sizeof *b->stream_configs);
+    for (size_t i = 0; i < c->stream_count; i++) {
+        b->stream_configs[i] = c->streams[i];
+        if (b->stream_configs[i].segment_bytes < least)
+            b->stream_configs[i].segment_bytes = least;
+        bool builtin = c->streams[i].name[0] == '$'; /* clients cannot publish there */
+        if (!builtin && b->stream_configs[i].segment_bytes < smallest)
+            smallest = b->stream_configs[i].segment_bytes;
+    }
+    b->batch_bytes_max = smallest != UINT64_MAX && smallest - SEGMENT_SLACK < c->batch_bytes_max ? (uint32_t) (smallest - SEGMENT_SLACK) : c->batch_bytes_max;
+}
+
 static int open_streams(struct broker *b, struct ls_error *err)
 {
+    fit_segments(b);
     b->streams = xcalloc(b->config->stream_count, sizeof *b->streams);
     for (size_t i = 0; i < b->config->stream_count; i++) {
         b->stream_count = i + 1;
-        if (stream_open(b, &b->streams[i], &b->config->streams[i], err) < 0)
+        if (stream_open(b, &b->streams[i], &b->stream_configs[i], err) < 0)
             return -1;
         if (!strcmp(b->config->streams[i].name, "$sys"))
             b->sys = &b->streams[i];
@@ -128,6 +147,8 @@ static int open_parts(struct broker *b, struct ls_error *err)
     if (open_streams(b, err) < 0 || open_consumers(b, err) < 0)
         return -1;
     open_letters(b);
+    for (size_t i = 0; i < b->stream_count; i++)
+        state_checkpoint(&b->streams[i]); /* consumers that are new here, or changed, stand in it from now on */
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -184,8 +205,8 @@ static void poll_items(struct broker *b, zmq_pollitem_t items[POLL_COUNT])
 static void receive(struct broker *b, const zmq_pollitem_t items[POLL_COUNT])
 {
     guard_events(b);
-    if (items[SOCK_ROUTER].revents)
-        sockets_drain(b, SOCK_ROUTER);
+    if ((!items[SOCK_ROUTER].revents && !b->lost_sessions) || sockets_drain(b, SOCK_ROUTER))
+        sessions_lost_end(b);
     if (items[SOCK_PULL].revents)
         sockets_drain(b, SOCK_PULL);
     if (items[SOCK_SUB].revents)
@@ -285,6 +306,7 @@ static void free_parts(struct broker *b)
     for (size_t i = 0; i < b->stream_count; i++)
         stream_fini(&b->streams[i]);
     free(b->streams);
+    free(b->stream_configs);
     if (b->device)
         log_device_close(&b->device);
     routes_clear(b);

@@ -23,7 +23,7 @@
 
 #define SLICE(text) ((struct mp_slice){(text), sizeof(text) - 1})
 #define NAME_LEN_MAX 64
-#define TAG_BYTES_MAX 72
+#define TAG_BYTES_MAX 72 /* a string of 64 bytes with its msgpack head, and room */
 #define WINDOW_MAX 10000
 #define WINDOW_BYTES_MAX (64u << 20)
 #define SUBS_PER_SESSION_MAX 64
@@ -197,6 +197,8 @@ struct session {
     bool gone;                           /* nothing can be sent any more; ended at the end of the turn */
     const char *doom;
     bool said_goodbye;
+    bool lost;                           /* the connection ended; what it sent before is still to be read */
+    struct session *next_lost;
     char client[NAME_LEN_MAX + 1], member[NAME_LEN_MAX + 1];
     int64_t hb_ms, seen_ms;
     struct timer silence;
@@ -218,6 +220,9 @@ const char *session_source(const struct session *s); /* "anonymous" without HELL
 void session_doom(struct session *s, const char *reason);
 void session_end(struct session *s, const char *reason);
 void sessions_sweep(struct broker *b);
+/* session_lost: its connection ended. sessions_lost_end ends those sessions once everything received has been read. */
+void session_lost(struct session *s);
+void sessions_lost_end(struct broker *b);
 void sessions_fini(struct broker *b);
 struct sub *session_sub(struct session *s, uint64_t cid);
 
@@ -232,6 +237,8 @@ void reply_frames(struct session *s, const char *verb, const struct buf *map, st
 void reply_error(struct session *s, const struct ls_error *err, const struct buf *about, uint32_t about_pairs);
 void pack_error(struct buf *out, const struct ls_error *err, const struct buf *about, uint32_t about_pairs);
 /* pack_tag copies `tag`, if the header has one, as a pair; returns the number of pairs (0 or 1). */
+bool tag_valid(struct mp value);
+void reply_complaint(struct message *m, const struct ls_error *err); /* ERR with the message's tag */
 uint32_t pack_tag(struct buf *out, struct mp_slice header);
 uint32_t pack_numbers(struct buf *out, uint64_t n, uint64_t count); /* `n` and, above 1, `count`; returns the pairs */
 
@@ -248,6 +255,7 @@ void on_subscribe(struct broker *b, struct message *m);     /* subscribe.c */
 void on_more(struct broker *b, struct message *m);
 void on_bye(struct broker *b, struct message *m);
 void on_settle(struct broker *b, struct message *m);        /* settle.c: ACK NAK TERM WIP */
+void settle_wait(struct stream *s, uint64_t token, struct session *session, struct buf *reply); /* OK when synced; takes *reply */
 void settle_synced(struct stream *s); /* answers ACKs whose state is on disk */
 void on_get(struct broker *b, struct message *m);           /* read.c */
 void on_request(struct broker *b, struct message *m);       /* request.c */
@@ -413,7 +421,7 @@ uint64_t position_unfinished(const struct position *p); /* at most */
 
 /* What can happen to a delivery. None of them fails; state records are written. */
 /* position_ack: what of from..to is pending is done; the ranges that were are added to *done. */
-void position_ack(struct position *p, uint64_t from, uint64_t to, struct ranges *done);
+void position_ack(struct position *p, const struct sub *by, uint64_t from, uint64_t to, struct ranges *done);
 void position_done_ahead(struct position *p, uint64_t from, uint64_t to); /* at or after the cursor */
 bool position_is_done(const struct position *p, uint64_t seq);            /* for seq at or after the cursor */
 void delivery_nak(struct delivery *d, int64_t delay_ms, const char *who, struct mp_slice error); /* delay < 0: the back-off */
@@ -422,6 +430,7 @@ void delivery_extend(struct delivery *d);
 struct delivery *delivery_restore(struct position *p, uint64_t seq); /* at recovery and for a replay: ready to be given out */
 void delivery_add_failure(struct delivery *d, const char *who, int64_t at_us, struct mp_slice error);
 void delivery_finish(struct delivery *d); /* forgets it; writes nothing */
+void delivery_done(struct delivery *d);   /* the same, and the event is never given out again */
 void delivery_detach(struct delivery *d); /* takes it out of whatever it waits in; the caller says what it is next */
 
 /* deadletter.c */
@@ -432,7 +441,9 @@ void deadletters_resume(struct broker *b);    /* after recovery: what was dying 
 bool deadletter_reason(struct mp_slice text, const char **reason);
 /* deadletters_list packs the pending letters' sequence numbers (at most n, from `from` on); consumer: empty for all. */
 void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from, uint64_t n, struct buf *out);
-int deadletter_settle(struct broker *b, uint64_t seq, bool replay, struct buf *answer, uint32_t *pairs, struct ls_error *err);
+/* deadletter_settle: *token is what the state file of $sys reaches when the change is on disk. */
+int deadletter_settle(struct broker *b, uint64_t seq, bool replay, struct buf *answer, uint32_t *pairs, uint64_t *token,
+                      struct ls_error *err);
 struct position *deadletter_position(struct broker *b);
 
 /* state.c: consumers' state in the stream's state file */
@@ -478,7 +489,7 @@ struct sockets {
 };
 int sockets_open(struct broker *b, struct ls_error *err);
 void sockets_close(struct broker *b);
-void sockets_drain(struct broker *b, enum socket_name from); /* receives and dispatches up to a turn's share */
+bool sockets_drain(struct broker *b, enum socket_name from); /* receives and dispatches up to a turn's share; true: all */
 
 struct connection;
 struct guard {
@@ -517,6 +528,8 @@ struct broker {
     char uuid[UUID_TEXT_SIZE], boot[UUID_TEXT_SIZE];
     int64_t started_ms, now_ms, now_us, device_wait_ms;
     char now_text[CLOCK_TEXT_SIZE];
+    uint32_t batch_bytes_max;    /* so that a batch fits every stream's segments */
+    struct stream_config *stream_configs; /* with segments raised where an event would not fit */
     uint64_t turn, memory;       /* memory: all accounts, counted once a turn */
     bool lagging;                /* lagging: something stopped for fairness, come back at once */
     struct sockets sockets;
@@ -531,6 +544,7 @@ struct broker {
     size_t route_count;
     struct heap timers;
     struct map sessions;         /* hash of the routing id -> session */
+    struct session *lost_sessions;
     struct session *gone_sessions; /* doomed or ended: freed at the end of the turn */
     struct session *ack_head;
     struct sub *ephemeral;

@@ -156,7 +156,7 @@ void deadletters_committed(struct broker *b)
         state_acked(d->position, &done, false);
         free(done.items);
         d->state = WAITING; /* it leaves this list here */
-        delivery_finish(d);
+        delivery_done(d);
     }
     b->dying_count = keep;
 }
@@ -282,7 +282,8 @@ static int replay(struct broker *b, const struct stored *event, struct buf *answ
     return 0;
 }
 
-int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *answer, uint32_t *pairs, struct ls_error *err)
+int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *answer, uint32_t *pairs, uint64_t *token,
+                      struct ls_error *err)
 {
     struct position *p = deadletter_position(b);
     struct walk walk = {0};
@@ -301,7 +302,7 @@ int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *an
     struct ranges done = {0};
     ranges_add(&done, seq, seq);
     position_done_ahead(p, seq, seq);
-    state_acked(p, &done, true);
+    *token = state_acked(p, &done, true);
     free(done.items);
     return 0;
 }

@@ -91,7 +91,7 @@ static void on_disconnected(struct broker *b, int fd)
     b->guard.open--;
     struct session *s = session_of_fd(b, fd);
     if (s)
-        session_end(s, "disconnected");
+        session_lost(s);
 }
 
 /* A monitor message is two frames: u16 event and i32 value (the descriptor), then the address. */

@@ -67,14 +67,14 @@ static int read_control(struct mp *r, struct mp_slice key, bool bare, struct hea
     struct mp_slice *raw = mp_is(key, "tag") ? &h->tag : bare && mp_is(key, "data") ? &h->data : NULL;
     if (!raw)
         return 0;
-    enum mp_type type = mp_peek(r);
+    struct mp value = *r;
     if (!mp_skip(r))
         return error_set(err, "BAD_FRAME", "the header is cut off");
     *raw = (struct mp_slice){(const char *) from, (size_t) (r->p - from)};
     if (raw == &h->data)
         return 1;
     h->has_tag = true;
-    if ((type != MP_UINT && type != MP_STR && type != MP_INT) || raw->len > TAG_BYTES_MAX)
+    if (!tag_valid(value))
         return error_set(err, "BAD_VALUE", "\"tag\" wants a number or a string of at most 64 bytes");
     return 1;
 }

@@ -21,19 +21,19 @@ void ranges_add(struct ranges *r, uint64_t from, uint64_t to)
     r->items[r->count++] = (struct log_range){from, to};
 }
 
-/* ---- the ready list ---- */
+/* ---- the ready list, in the order of the log ---- */
 
 static void ready_add(struct delivery *d)
 {
     struct position *p = d->position;
+    struct delivery *before = p->ready_tail;
+    while (before && before->seq > d->seq)
+        before = before->ready_prev;
     d->state = READY;
-    d->ready_next = NULL;
-    d->ready_prev = p->ready_tail;
-    if (p->ready_tail)
-        p->ready_tail->ready_next = d;
-    else
-        p->ready_head = d;
-    p->ready_tail = d;
+    d->ready_prev = before;
+    d->ready_next = before ? before->ready_next : p->ready_head;
+    *(before ? &before->ready_next : &p->ready_head) = d;
+    *(d->ready_next ? &d->ready_next->ready_prev : &p->ready_tail) = d;
 }
 
 static void ready_remove(struct delivery *d)
@@ -194,26 +194,35 @@ static void on_delivery_timer(void *arg, struct timer *timer)
 
 /* ---- acknowledging ---- */
 
-static void ack_one(struct delivery *d, struct ranges *done)
+/* A finished event that the cursor has yet to pass (known from before a restart) must not be given out again. */
+void delivery_done(struct delivery *d)
 {
     struct position *p = d->position;
+    if (d->seq >= p->cursor)
+        position_done_ahead(p, d->seq, d->seq);
+    delivery_finish(d);
+}
+
+static void ack_one(struct delivery *d, const struct sub *by, struct ranges *done)
+{
+    struct position *p = d->position;
+    bool late = d->state != IN_FLIGHT || d->holder != by;
     if (d->state == DYING)
         return; /* its dead letter is being written: too late */
     ranges_add(done, d->seq, d->seq);
     p->consumer->acked++;
+    p->consumer->late_acks += late;
     broker_of(p)->counters[C_ACKED]++;
-    delivery_finish(d);
+    delivery_done(d);
 }
 
-void position_ack(struct position *p, uint64_t from, uint64_t to, struct ranges *done)
+void position_ack(struct position *p, const struct sub *by, uint64_t from, uint64_t to, struct ranges *done)
 {
     if (to - from <= 4 * (uint64_t) WINDOW_MAX) {
         for (uint64_t seq = from; seq <= to; seq++) {
             struct delivery *d = map_get(&p->pending, seq);
             if (d)
-                ack_one(d, done);
-            else if (seq < p->cursor)
-                p->consumer->late_acks++;
+                ack_one(d, by, done);
         }
         return;
     }
@@ -225,7 +234,7 @@ void position_ack(struct position *p, uint64_t from, uint64_t to, struct ranges 
             ranges_add(&found, key, key);
     for (size_t i = 0; i < found.count; i++)
         for (uint64_t seq = found.items[i].from; seq <= found.items[i].to; seq++)
-            ack_one(map_get(&p->pending, seq), done);
+            ack_one(map_get(&p->pending, seq), by, done);
     free(found.items);
 }
 
@@ -326,7 +335,7 @@ static void lost_event(struct delivery *d)
     ranges_add(&done, d->seq, d->seq);
     state_acked(p, &done, false);
     free(done.items);
-    delivery_finish(d);
+    delivery_done(d);
 }
 
 static bool pump_again(struct position *p)

@@ -219,7 +219,8 @@ static void publish_one(struct broker *b, struct message *m, const struct header
         answer_single(m->session, h, id, &placed, body.len);
 }
 
-/* The counter must grow within a connection, or "all up to n" would mean nothing. */
+/* The counter counts the events of one connection without gaps. ZeroMQ sockets reconnect by themselves: a publisher that has not
+ * noticed would go on with a higher number, and "all up to n" would acknowledge what the old connection lost. */
 static int take_number(struct session *s, const struct header *h, uint64_t count, struct ls_error *err)
 {
     if (!s || !h->has_n)
@@ -227,6 +228,9 @@ static int take_number(struct session *s, const struct header *h, uint64_t count
     if (h->n <= s->last_n || h->n + count - 1 < h->n)
         return error_set(err, "BAD_VALUE", "\"n\" is %llu, but %llu was already used on this connection: it must grow",
                          (unsigned long long) h->n, (unsigned long long) s->last_n);
+    if (h->n != s->last_n + 1)
+        return error_set(err, "NO_SESSION", "\"n\" is %llu where %llu was expected: the connection was replaced on the way; connect anew, "
+                         "count from 1, and resend what is unacknowledged", (unsigned long long) h->n, (unsigned long long) s->last_n + 1);
     s->last_n = h->n + count - 1;
     return 0;
 }
@@ -478,9 +482,9 @@ static void publish_batch(struct broker *b, struct message *m, const struct head
     struct refusal no = {0};
     struct item *items = NULL;
     b->counters[C_EVENTS_IN] += h->batch;
-    if (h->batch > b->config->batch_count_max || packed.len > b->config->batch_bytes_max)
-        error_set(&no.err, "TOO_BIG", "the batch has %llu events and %zu bytes; broker.batch_count_max is %u, broker.batch_max is %u",
-                  (unsigned long long) h->batch, packed.len, b->config->batch_count_max, b->config->batch_bytes_max);
+    if (h->batch > b->config->batch_count_max || packed.len > b->batch_bytes_max)
+        error_set(&no.err, "TOO_BIG", "the batch has %llu events and %zu bytes; %u events (broker.batch_count_max) and %u bytes (broker.batch_max, or a segment) are allowed",
+                  (unsigned long long) h->batch, packed.len, b->config->batch_count_max, b->batch_bytes_max);
     else
         items = xcalloc(h->batch, sizeof *items);
     if (!items || batch_read(h, packed, items, &no.err) < 0) {

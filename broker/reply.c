@@ -82,14 +82,28 @@ void reply_error(struct session *s, const struct ls_error *err, const struct buf
     buf_fini(&map);
 }
 
+void reply_complaint(struct message *m, const struct ls_error *err)
+{
+    struct buf about = {0};
+    uint32_t pairs = m->parts > 1 ? pack_tag(&about, message_part(m, 1)) : 0;
+    reply_error(m->session, err, &about, pairs);
+    buf_fini(&about);
+}
+
+bool tag_valid(struct mp value)
+{
+    uint64_t number;
+    struct mp_slice text;
+    return mp_uint(&value, &number) || (mp_peek(&value) == MP_STR && mp_str(&value, &text) && text.len <= 64);
+}
+
 uint32_t pack_tag(struct buf *out, struct mp_slice header)
 {
     struct mp value;
     if (!mp_find(mp_over(header.data, header.len), "tag", &value))
         return 0;
-    enum mp_type type = mp_peek(&value);
     struct mp end = value;
-    if ((type != MP_UINT && type != MP_STR && type != MP_INT) || !mp_skip(&end) || end.p - value.p > TAG_BYTES_MAX)
+    if (!tag_valid(value) || !mp_skip(&end))
         return 0;
     buf_pack_str(out, "tag");
     buf_add(out, value.p, (size_t) (end.p - value.p));

@@ -499,26 +499,48 @@ void service_leave(struct sub *sub)
     b->requests_moved = true;
 }
 
+static bool named_before(struct broker *b, size_t member, size_t topic)
+{
+    const char *pattern = b->services[member]->topics[topic];
+    for (size_t i = 0; i <= member; i++)
+        for (size_t k = 0; b->services[i]->topics[k] && (i < member || k < topic); k++)
+            if (!strcmp(b->services[i]->topics[k], pattern))
+                return true;
+    return false;
+}
+
+static void pack_service(struct broker *b, const char *pattern, struct buf *out)
+{
+    uint64_t members = 0, slots = 0, busy = 0, waiting = 0;
+    for (size_t i = 0; i < b->service_count; i++)
+        for (char **t = b->services[i]->topics; *t; t++)
+            if (!strcmp(*t, pattern)) {
+                members++;
+                slots += b->services[i]->slots;
+                busy += b->services[i]->busy;
+            }
+    for (const struct request *r = b->waiting_head; r; r = r->next_waiting)
+        waiting += topic_match(pattern, strlen(pattern), r->topic, strlen(r->topic));
+    buf_pack_map(out, 5);
+    buf_pack_str(out, "topic");
+    buf_pack_str(out, pattern);
+    pack_pair_uint(out, "members", members);
+    pack_pair_uint(out, "slots", slots);
+    pack_pair_uint(out, "busy", busy);
+    pack_pair_uint(out, "waiting", waiting);
+}
+
 void services_pack(struct broker *b, struct buf *out)
 {
-    buf_pack_array(out, (uint32_t) b->service_count);
-    for (size_t i = 0; i < b->service_count; i++) {
-        const struct sub *sub = b->services[i];
-        size_t count = 0;
-        while (sub->topics[count])
-            count++;
-        buf_pack_map(out, 5);
-        buf_pack_str(out, "topics");
-        buf_pack_array(out, (uint32_t) count);
-        for (size_t k = 0; k < count; k++)
-            buf_pack_str(out, sub->topics[k]);
-        buf_pack_str(out, "client");
-        buf_pack_str(out, sub->session->client);
-        buf_pack_str(out, "member");
-        buf_pack_str(out, sub->session->member);
-        pack_pair_uint(out, "slots", sub->slots);
-        pack_pair_uint(out, "busy", sub->busy);
-    }
+    size_t at = buf_begin_array(out);
+    uint16_t count = 0;
+    for (size_t i = 0; i < b->service_count; i++)
+        for (size_t k = 0; b->services[i]->topics[k]; k++)
+            if (!named_before(b, i, k)) {
+                pack_service(b, b->services[i]->topics[k], out);
+                count++;
+            }
+    buf_end_array(out, at, count);
 }
 
 void requests_fini(struct broker *b)

@@ -21,7 +21,7 @@ static void on_silence(void *arg, struct timer *timer)
     struct broker *b = arg;
     struct session *s = (struct session *) ((char *) timer - offsetof(struct session, silence));
     int64_t allowed = s->introduced ? 3 * s->hb_ms : ANONYMOUS_IDLE_MS;
-    bool busy = !s->introduced && (s->acking || s->requests.used);
+    bool busy = !s->introduced && (s->acking || s->requests.used || guard_is_open(b, s->fd));
     if (busy || s->seen_ms + allowed > b->now_ms) {
         heap_set(&b->timers, timer, busy ? b->now_ms + allowed : s->seen_ms + allowed);
         return;
@@ -65,7 +65,7 @@ struct session *session_require(struct broker *b, struct message *m)
         map_put(&b->sessions, key, s);
         heap_set(&b->timers, &s->silence, b->now_ms + ANONYMOUS_IDLE_MS);
     }
-    if (m->fd >= 0)
+    if (m->fd >= 0 && !s->lost)
         fd_bind(b, s, m->fd);
     s->seen_ms = b->now_ms;
     s->delimited = m->delimited;
@@ -94,6 +94,27 @@ static void end_subs(struct session *s)
 {
     while (s->sub_count)
         sub_destroy(s->subs[s->sub_count - 1]);
+}
+
+void session_lost(struct session *s)
+{
+    struct broker *b = s->broker;
+    map_remove(&b->sessions, fd_key(s->fd)); /* the descriptor may be another connection's soon */
+    s->fd = -1;
+    if (s->lost)
+        return;
+    s->lost = true;
+    s->next_lost = b->lost_sessions;
+    b->lost_sessions = s;
+}
+
+void sessions_lost_end(struct broker *b)
+{
+    while (b->lost_sessions) {
+        struct session *s = b->lost_sessions;
+        b->lost_sessions = s->next_lost;
+        session_end(s, "disconnected");
+    }
 }
 
 static void put_with_gone(struct session *s)
@@ -130,8 +151,21 @@ void session_end(struct session *s, const char *reason)
     map_remove(&b->sessions, s->key);
 }
 
+/* A lost session that ended otherwise meanwhile is about to be freed. */
+static void sessions_lost_unlink(struct broker *b)
+{
+    struct session **at = &b->lost_sessions;
+    while (*at) {
+        if ((*at)->gone)
+            *at = (*at)->next_lost;
+        else
+            at = &(*at)->next_lost;
+    }
+}
+
 void sessions_sweep(struct broker *b)
 {
+    sessions_lost_unlink(b);
     while (b->gone_sessions) {
         struct session *s = b->gone_sessions;
         b->gone_sessions = s->next_gone;
@@ -240,7 +274,7 @@ static void hello_answer(struct broker *b, struct session *s, struct mp_slice he
     pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
     pack_uint_pair(&map, "header_max", b->config->header_bytes_max);
     pack_uint_pair(&map, "body_max", b->config->body_bytes_max);
-    pack_uint_pair(&map, "batch_max", b->config->batch_bytes_max);
+    pack_uint_pair(&map, "batch_max", b->batch_bytes_max);
     pack_uint_pair(&map, "batch_count_max", b->config->batch_count_max);
     buf_pack_str(&map, "caps");
     buf_pack_array(&map, 2);
@@ -259,7 +293,7 @@ void on_hello(struct broker *b, struct message *m)
     struct hello hello;
     struct ls_error err;
     if (hello_read(mp_over(header.data, header.len), &hello, &err) < 0) {
-        reply_error(s, &err, NULL, 0);
+        reply_complaint(m, &err);
         return;
     }
     end_subs(s); /* a second HELLO starts over */
@@ -295,15 +329,17 @@ void on_ping(struct broker *b, struct message *m)
         struct ls_error err;
         if (!mp_str(&value, &nonce) || !nonce_ok(nonce)) {
             error_set(&err, "BAD_VALUE", "\"sync\" wants 1 to 64 bytes of a-z, 0-9 and '-'");
-            reply_error(m->session, &err, NULL, 0);
+            reply_complaint(m, &err);
             return;
         }
         live_sync(b, nonce);
     }
     struct buf map = {0};
     size_t at = buf_begin_map(&map);
-    uint16_t pairs = 1;
+    uint16_t pairs = 2;
     pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
+    buf_pack_str(&map, "session");
+    buf_pack_bool(&map, m->session->introduced);
     if (mp_find(r, "t", &value)) {
         struct mp end = value;
         if (mp_skip(&end) && end.p - value.p <= TAG_BYTES_MAX) {

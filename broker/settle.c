@@ -101,6 +101,18 @@ static uint32_t pack_cid(struct buf *out, const struct settling *k)
     return 1;
 }
 
+void settle_wait(struct stream *s, uint64_t token, struct session *session, struct buf *reply)
+{
+    if (state_file_durable(s->state) >= token) {
+        reply_map(session, "OK", reply);
+        buf_fini(reply);
+        return;
+    }
+    s->sync_waits = xgrow(s->sync_waits, &s->sync_wait_room, s->sync_wait_count + 1, sizeof *s->sync_waits);
+    s->sync_waits[s->sync_wait_count++] = (struct sync_wait){token, session->key, *reply};
+    *reply = (struct buf){0};
+}
+
 static void answer_ok(struct settling *k, struct stream *s, uint64_t token)
 {
     struct buf pairs = {0}, map = {0};
@@ -108,13 +120,7 @@ static void answer_ok(struct settling *k, struct stream *s, uint64_t token)
     buf_pack_map(&map, count);
     buf_add(&map, pairs.data, pairs.len);
     buf_fini(&pairs);
-    if (!k->sync || state_file_durable(s->state) >= token) {
-        reply_map(k->session, "OK", &map);
-        buf_fini(&map);
-        return;
-    }
-    s->sync_waits = xgrow(s->sync_waits, &s->sync_wait_room, s->sync_wait_count + 1, sizeof *s->sync_waits);
-    s->sync_waits[s->sync_wait_count++] = (struct sync_wait){token, k->session->key, map};
+    settle_wait(s, k->sync ? token : 0, k->session, &map);
 }
 
 void settle_synced(struct stream *s)
@@ -141,7 +147,7 @@ static void acknowledge(struct settling *k, uint32_t items)
     uint64_t from, to;
     for (uint32_t i = 0; i < items; i++)
         if (next_range(&k->seqs, &from, &to))
-            position_ack(p, from, to, &done);
+            position_ack(p, k->sub, from, to, &done);
     uint64_t token = state_acked(p, &done, k->sync);
     free(done.items);
     p->consumer->stream->committed = true; /* room in the window: pump */

@@ -133,14 +133,14 @@ void sockets_close(struct broker *b)
     }
 }
 
-void sockets_drain(struct broker *b, enum socket_name from)
+bool sockets_drain(struct broker *b, enum socket_name from)
 {
     enum origin origin = from == SOCK_ROUTER ? FROM_ROUTER : from == SOCK_PULL ? FROM_PULL : FROM_SUB;
     struct message m;
     size_t bytes = 0;
     for (int i = 0; i < DRAIN_MESSAGES && bytes < DRAIN_BYTES; i++) {
         if (!message_receive(b, origin, &m))
-            return;
+            return true;
         b->counters[C_MESSAGES_IN]++;
         bytes += m.bytes;
         guard_saw_message(b, m.fd);
@@ -150,4 +150,5 @@ void sockets_drain(struct broker *b, enum socket_name from)
         message_fini(&m);
     }
     b->lagging = true;
+    return false;
 }

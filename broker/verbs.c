@@ -26,10 +26,14 @@ static void complain(struct broker *b, struct message *m, const char *name, cons
         publish_rejected(b, m, &err);
         return;
     }
-    struct buf about = {0};
-    uint32_t pairs = m->parts > 1 ? pack_tag(&about, message_part(m, 1)) : 0;
-    reply_error(m->session, &err, &about, pairs);
-    buf_fini(&about);
+    reply_complaint(m, &err);
+}
+
+static bool tag_is_wrong(struct message *m)
+{
+    struct mp_slice header = message_part(m, 1);
+    struct mp value;
+    return mp_find(mp_over(header.data, header.len), "tag", &value) && !tag_valid(value);
 }
 
 static void dispatch_verb(struct broker *b, struct message *m, struct mp_slice name)
@@ -42,6 +46,8 @@ static void dispatch_verb(struct broker *b, struct message *m, struct mp_slice n
             complain(b, m, "BAD_VERB", "only events can be sent to this socket: other verbs go to the base port");
         else if (v->needs_hello && !m->session->introduced)
             complain(b, m, "NO_SESSION", "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
+        else if (v->handle != on_publish && tag_is_wrong(m)) /* PUB reads its header itself, once */
+            complain(b, m, "BAD_VALUE", "\"tag\" wants a number or a string of at most 64 bytes");
         else
             v->handle(b, m);
         return;
@@ -59,12 +65,12 @@ void verb_dispatch(struct broker *b, struct message *m)
     uint8_t byte = (uint8_t) first.data[0];
     if (byte >= 'A' && byte <= 'Z')
         dispatch_verb(b, m, first);
-    else if ((byte >= 0x80 && byte <= 0x8f) || byte == 0xde || byte == 0xdf)
+    else if (((byte >= 0x80 && byte <= 0x8f) || byte == 0xde || byte == 0xdf) && m->parts == 1)
         publish_bare(b, m);
-    else if (byte >= 'a' && byte <= 'z')
+    else if (byte >= 'a' && byte <= 'z' && m->parts <= 2)
         publish_topic(b, m);
     else if (byte == '$')
         complain(b, m, "DENIED", "topics that begin with $ belong to the broker");
     else
-        complain(b, m, "BAD_FRAME", "the first frame is neither a verb, nor a topic, nor a msgpack map");
+        complain(b, m, "BAD_FRAME", "the message is neither [VERB][header][body], nor [topic][body], nor one msgpack map");
 }

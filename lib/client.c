@@ -2,13 +2,14 @@
 /* The client as its user sees it: options, the step that drives everything, waiting, the end. The connection is in
  * client_session.c; what the verbs mean in client_publish.c, client_wait.c, client_subscribe.c, client_consume.c,
  * client_request.c and client_serve.c. */
+#include "lib/client.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "lib/client.h"
 #include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/wire.h"
@@ -234,15 +235,13 @@ struct ls_client *ls_client_open(const struct ls_client_options *options, struct
     return NULL;
 }
 
-static void say_bye(struct ls_client *client)
+static void say_last_words(struct ls_client *client)
 {
     if (client->phase != CLIENT_READY)
         return;
     publish_tick(client, clock_mono_ms());
     consume_flush_acks(client);
-    struct buf *h = client_header(client);
-    buf_pack_map(h, 0);
-    client_send(client, "BYE", h, (struct ls_slice){0});
+    session_bye(client);
 }
 
 void ls_client_close(struct ls_client **which)
@@ -251,8 +250,8 @@ void ls_client_close(struct ls_client **which)
     if (!client)
         return;
     *which = NULL;
-    say_bye(client);
-    session_close_socket(client, client->phase == CLIENT_READY ? CLIENT_LINGER_MS : 0);
+    say_last_words(client);
+    session_close_socket(client);
     publish_free(client);
     subscribe_free(client);
     request_free(client);

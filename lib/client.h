@@ -144,8 +144,6 @@ struct message {
     struct ls_slice verb, header, body, extra; /* extra: MSG only, whose `body` is the event header or packed events */
 };
 
-#define CLIENT_LINGER_MS 2000
-
 /* client_session.c */
 
 /* session_tick connects when it is time, notices a lost connection, sends PING; session_due says when it wants to
@@ -156,7 +154,10 @@ int64_t session_due(const struct ls_client *client);
 bool session_receive(struct ls_client *client);
 bool session_has_input(void *socket);
 void session_ping(struct ls_client *client, int64_t now_ms);
-void session_close_socket(struct ls_client *client, int linger_ms);
+/* session_bye says BYE and waits for the answer, at most two seconds: then all that was sent before has been taken.
+ * What else arrives is dropped. */
+void session_bye(struct ls_client *client);
+void session_close_socket(struct ls_client *client);
 
 /* client_send sends [verb][header][body] in the session; false if there is none (the caller's state machine sends
  * again). */
@@ -218,8 +219,8 @@ int64_t consume_due(const struct ls_client *client);
 void consume_message(struct ls_client *client, const struct message *message);
 void consume_flush_acks(struct ls_client *client);
 /* deliver_message calls fn for the event, or for each event of the batch, that a MSG carries. */
-typedef bool deliver_fn(void *arg, const struct ls_event *event);
-void deliver_message(const struct message *message, deliver_fn *fn, void *arg);
+typedef bool (*deliver_fn)(void *arg, const struct ls_event *event);
+void deliver_message(const struct message *message, deliver_fn fn, void *arg);
 
 /* client_request.c */
 void request_init(struct ls_client *client);

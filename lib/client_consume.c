@@ -129,7 +129,7 @@ void ls_wip(struct ls_client *client, uint32_t subscription, uint64_t seq)
 
 /* ---- deliveries ---- */
 
-void deliver_message(const struct message *message, deliver_fn *fn, void *arg)
+void deliver_message(const struct message *message, deliver_fn fn, void *arg)
 {
     struct mp delivery = wire_map(message->header);
     struct ls_slice stream = {0}, source = {0}, rest = message->body, header, body;

@@ -16,7 +16,9 @@
 #include "lib/error.h"
 #include "lib/wire.h"
 
-#define HELLO_TAG 0
+#define HELLO_TAG 0 /* the tags of waiting calls begin at 1 */
+#define BYE_TAG 0
+#define BYE_MS 2000
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 10000
 #define RECEIVE_HWM 20000
@@ -65,7 +67,7 @@ void client_notice(struct ls_client *client, enum ls_state state, uint32_t cid, 
 
 /* ---- connecting and losing ---- */
 
-void session_close_socket(struct ls_client *client, int linger_ms)
+void session_close_socket(struct ls_client *client)
 {
     if (!client->socket)
         return;
@@ -79,7 +81,6 @@ void session_close_socket(struct ls_client *client, int linger_ms)
     zmq_socket_monitor(client->socket, NULL, 0);
     if (client->monitor)
         zmq_close(client->monitor);
-    zmq_setsockopt(client->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
     zmq_close(client->socket);
     client->socket = client->monitor = NULL;
 }
@@ -95,7 +96,8 @@ static int watch(struct ls_client *client, void *socket)
 static int open_socket(struct ls_client *client)
 {
     static const struct { int option, value; } OPTIONS[] = {
-        {ZMQ_LINGER, CLIENT_LINGER_MS}, {ZMQ_RCVHWM, RECEIVE_HWM}, {ZMQ_SNDHWM, 0}, {ZMQ_RECONNECT_IVL, -1}};
+        {ZMQ_LINGER, 0}, /* the answer to BYE is waited for instead: session_bye */
+        {ZMQ_RCVHWM, RECEIVE_HWM}, {ZMQ_SNDHWM, 0}, {ZMQ_RECONNECT_IVL, -1}};
     char where[80];
     client->socket = zmq_socket(client->context, ZMQ_DEALER);
     if (!client->socket)
@@ -147,7 +149,7 @@ static void lose(struct ls_client *client, const struct ls_error *why)
 {
     bool stood = client->phase == CLIENT_READY;
     client->why = *why;
-    session_close_socket(client, 0);
+    session_close_socket(client);
     client->broken = false;
     client->phase = CLIENT_WAITING;
     client->connect_at = clock_mono_ms() + next_pause(client);
@@ -341,10 +343,8 @@ static void dispatch(struct ls_client *client, const struct message *m)
     /* PONG needs no handling, and verbs of a later protocol are none of ours: both are signs of life. */
 }
 
-bool session_receive(struct ls_client *client)
+static int take_frames(struct ls_client *client, zmq_msg_t frames[FRAMES_MAX])
 {
-    zmq_msg_t frames[FRAMES_MAX];
-    struct ls_slice slices[FRAMES_MAX] = {{0}};
     int count = 0, more = 1;
     while (more) {
         zmq_msg_t spare, *frame = count < FRAMES_MAX ? &frames[count] : &spare;
@@ -354,19 +354,35 @@ bool session_receive(struct ls_client *client)
             break;
         }
         more = zmq_msg_more(frame);
-        if (count == FRAMES_MAX)
+        if (frame == &spare)
             zmq_msg_close(frame); /* further frames mean nothing in this version */
         else
-            slices[count++] = ls_bytes(zmq_msg_data(frame), zmq_msg_size(frame));
+            count++;
     }
-    if (count) {
-        client->heard_at = clock_mono_ms();
-        const struct message m = {slices[0], slices[1], slices[2], slices[3]};
-        dispatch(client, &m);
-    }
+    return count;
+}
+
+/* Takes one message off the socket for `handle`; false if there is none. */
+static bool receive(struct ls_client *client, void (*handle)(struct ls_client *client, const struct message *m))
+{
+    zmq_msg_t frames[FRAMES_MAX];
+    struct ls_slice slices[FRAMES_MAX] = {{0}};
+    int count = take_frames(client, frames);
+    if (!count)
+        return false;
+    for (int i = 0; i < count; i++)
+        slices[i] = ls_bytes(zmq_msg_data(&frames[i]), zmq_msg_size(&frames[i]));
+    const struct message m = {slices[0], slices[1], slices[2], slices[3]};
+    client->heard_at = clock_mono_ms();
+    handle(client, &m);
     for (int i = 0; i < count; i++)
         zmq_msg_close(&frames[i]);
-    return count > 0;
+    return true;
+}
+
+bool session_receive(struct ls_client *client)
+{
+    return receive(client, dispatch);
 }
 
 /* ---- time ---- */
@@ -439,4 +455,33 @@ void session_tick(struct ls_client *client, int64_t now)
     }
     if (client->phase == CLIENT_READY && now >= ping_at(client))
         session_ping(client, now);
+}
+
+/* ---- the end ---- */
+
+static void on_last_words(struct ls_client *client, const struct message *m)
+{
+    uint64_t tag;
+    if (wire_uint(wire_map(m->header), "tag", &tag) && tag == BYE_TAG)
+        client->phase = CLIENT_ENDED;
+}
+
+void session_bye(struct ls_client *client)
+{
+    int64_t until = clock_mono_ms() + BYE_MS;
+    struct buf *h = client_header(client);
+    if (client->phase != CLIENT_READY)
+        return;
+    buf_pack_map(h, 1);
+    buf_pack_str(h, "tag");
+    buf_pack_uint(h, BYE_TAG);
+    client_send(client, "BYE", h, (struct ls_slice){0});
+    while (client->phase == CLIENT_READY) {
+        int64_t left = until - clock_mono_ms();
+        zmq_pollitem_t items[] = {{client->socket, 0, ZMQ_POLLIN, 0}, {client->monitor, 0, ZMQ_POLLIN, 0}};
+        if (left <= 0 || zmq_poll(items, 2, left) < 0)
+            break;
+        if (!receive(client, on_last_words) && monitor_says_lost(client))
+            break;
+    }
 }

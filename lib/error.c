@@ -33,6 +33,7 @@ const struct error_kind ERROR_KINDS[] = {
     {"TIMEOUT", 504, true, "The deadline passed before the answer was complete."},
     {"DISK_FULL", 507, true, "There is no room on the disk for more events."},
     /* Raised by the client library and the tools, never by the broker. */
+    {"FAILED", 500, false, "The worker says that it failed."},
     {"UNREACHABLE", 0, true, "The broker does not answer."},
     {"USAGE", 0, false, "The call itself is wrong."},
     {"SYSTEM", 0, false, "The operating system refused."},

@@ -169,9 +169,9 @@ struct ls_counters {
 };
 void ls_client_counters(const struct ls_client *client, struct ls_counters *counters);
 
-/* ls_client_close sends what is gathered (acknowledgements, queued events) and BYE, waits at most two seconds for the
- * network to take it, frees and NULLs. It does not wait for acknowledgements: call ls_flush first. Open publishes and
- * requests end without their callbacks. */
+/* ls_client_close sends what is gathered (acknowledgements, queued events) and BYE, waits at most two seconds until the
+ * broker has taken it all, frees and NULLs. It does not wait for events to be durable: call ls_flush first. Open
+ * publishes and requests end without their callbacks. */
 void ls_client_close(struct ls_client **client);
 
 /* ---- publish (protocol.md, "Publishing", "Batches") ---- */

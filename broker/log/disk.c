@@ -30,6 +30,22 @@ int disk_write(int fd, const void *data, size_t len, uint64_t offset)
     return 0;
 }
 
+bool disk_read(int fd, void *data, size_t len, uint64_t offset)
+{
+    uint8_t *p = data;
+    while (len) {
+        ssize_t got = pread(fd, p, len, (off_t) offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        p += got;
+        len -= (size_t) got;
+        offset += (uint64_t) got;
+    }
+    return true;
+}
+
 int disk_write_file(int dir, const char *name, const void *data, size_t len, uint64_t offset, bool create)
 {
     int fd = openat(dir, name, O_WRONLY | O_CLOEXEC | (create ? O_CREAT : 0), 0640);

@@ -122,7 +122,7 @@ struct log {
     enum rescue rescue;
 
     struct spare *spare; /* the next segment */
-    bool spare_asked, spare_news;
+    bool spare_asked, spare_news, spare_retried;
     int spare_error;     /* why there is none; 0 */
     struct {
         char name[NAME_ROOM];
@@ -130,7 +130,7 @@ struct log {
     } shelf[SHELF_MAX]; /* files for reuse */
     size_t shelf_count;
     struct segment **stale; /* void after a failed write: unlinked once all is well again */
-    size_t stale_count, stale_room;
+    size_t stale_count, stale_room, stale_drops; /* stale_drops: tasks under way that unlink such */
     struct segment **dropping; /* dropped by retention, their files not yet */
     size_t dropping_count, dropping_room;
     bool drop_asked;
@@ -193,6 +193,7 @@ void device_spare_stop(struct log_device *dev, struct spare *spare);
 
 /* disk.c: system calls, for any thread; 0 or errno */
 int disk_write(int fd, const void *data, size_t len, uint64_t offset);
+bool disk_read(int fd, void *data, size_t len, uint64_t offset); /* all of it, or false */
 int disk_write_file(int dir, const char *name, const void *data, size_t len, uint64_t offset, bool create);
 int spare_reserve(int dir, struct spare *spare, bool recycled, bool *reserved);
 int spare_fill(struct spare *spare, uint64_t upto);

@@ -20,14 +20,14 @@ static bool ends_with(const char *name, const char *end)
 enum file_kind file_kind_of(const char *name)
 {
     bool numbered = strspn(name, "0123456789") == 20;
-    if (numbered && !strcmp(name + 20, ".log"))
+    if (numbered && strlen(name) == 24 && ends_with(name, ".log"))
         return FILE_SEGMENT;
     if (!strcmp(name, "meta"))
         return FILE_META;
     if (!strncmp(name, "spare-", 6) && name[6] && strlen(name) < 32 &&
         strspn(name + 6, "0123456789") == strlen(name + 6))
         return FILE_SPARE;
-    if (numbered && !strcmp(name + 20, ".log.torn"))
+    if (numbered && strlen(name) == 29 && ends_with(name, ".log.torn"))
         return FILE_TORN;
     if (ends_with(name, ".state"))
         return FILE_STATE;
@@ -42,11 +42,11 @@ enum head_state segment_head_read(int dir, const char *name, struct segment_head
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return HEAD_UNREADABLE;
-    ssize_t len = pread(fd, block, sizeof block, 0);
+    bool read = disk_read(fd, block, sizeof block, 0);
     int rc = fstat(fd, &st);
     close(fd);
     *bytes = rc ? 0 : (uint64_t) st.st_size;
-    if (len != sizeof block || block_get(block, BLOCK_SEGMENT, head, sizeof *head, NULL))
+    if (!read || block_get(block, BLOCK_SEGMENT, head, sizeof *head, NULL))
         return HEAD_UNREADABLE;
     return HEAD_WHOLE;
 }
@@ -63,9 +63,10 @@ int meta_read(int dir, struct meta *meta, bool *doubtful)
         return -1;
     /* One by one: a sector that cannot be read must not cost the other slot. */
     for (int i = 0; i < 2; i++) {
-        ssize_t len = pread(fd, blocks[i], BLOCK_BYTES, i * (off_t) BLOCK_BYTES);
-        whole[i] = len == BLOCK_BYTES && !block_get(blocks[i], BLOCK_META, &found[i], sizeof found[i], NULL);
-        if (!whole[i] && (len < 0 || memcmp(blocks[i], NOTHING, BLOCK_BYTES)))
+        errno = 0; /* stays so if the file only ends */
+        bool read = disk_read(fd, blocks[i], BLOCK_BYTES, (uint64_t) i * BLOCK_BYTES);
+        whole[i] = read && !block_get(blocks[i], BLOCK_META, &found[i], sizeof found[i], NULL);
+        if (!whole[i] && (errno || memcmp(blocks[i], NOTHING, BLOCK_BYTES)))
             *doubtful = true;
     }
     close(fd);

@@ -72,6 +72,7 @@ static void unlink_stale(struct log *log)
         segment_free(&log->stale[i]);
     }
     log->stale_count = 0;
+    log->stale_drops++;
     device_task(log->dev, &task);
 }
 
@@ -107,6 +108,7 @@ static void give_up(struct log *log, int error, const char *what)
     log->ordinal = log->committed_ordinal;
     log->laid_last = log->committed;
     group_clear(&log->flight);
+    unlink_stale(log);
     error_set(&err, full ? "DISK_FULL" : "STORAGE", "stream %s: %s failed: %s; events %" PRIu64 " to %" PRIu64 " are not stored",
               log->name, what, strerror(error), from, to);
     err.retry_ms = RETRY_MS;
@@ -181,6 +183,8 @@ static void flight_committed(struct log *log)
         struct segment *segment = piece->segment;
         if (segment->spare && !log->config.sync)
             log->synced = segment->head.prev_end;
+        if (segment->spare)
+            log->spare_retried = false;
         free(segment->spare);
         segment->spare = NULL;
         segment->end = piece->offset + piece->bytes;
@@ -229,7 +233,9 @@ static void spare_arrived(struct log *log)
 {
     log->spare_error = 0;
     log->retry_at = 0;
-    if (!log->lay && log->rescue == RESCUE_NO && !log->flying) {
+    if (!log->lay && log->rescue == RESCUE_NO && log->stale_drops) {
+        log->retry_at = log->dev->now + 1; /* the new file may get the name that is being removed */
+    } else if (!log->lay && log->rescue == RESCUE_NO && !log->flying) {
         struct spare *spare = log->spare;
         log->spare = NULL;
         fly_to(log, spare);
@@ -242,6 +248,11 @@ static void spare_arrived(struct log *log)
 
 static void spare_failed(struct log *log, int error)
 {
+    if (error != ENOSPC && error != EDQUOT && !log->spare_retried) { /* another file may do: once at once, then every second */
+        log->spare_retried = true;
+        log_ask_spare(log, log->config.segment_bytes, false);
+        return;
+    }
     if (!log->spare_error)
         logger_put(LEVEL_WARN, "log-no-spare", "no next segment could be made; trying again every second",
                    "stream=%s error=\"%s\"", log->name, strerror(error));
@@ -292,15 +303,16 @@ void log_retry(struct log *log, int64_t now)
 
 static void drop_done(struct log *log, struct task *task)
 {
-    if (task->meta.generation) /* retention, not stale files */
-        log->drop_asked = false;
+    if (!task->meta.generation) {
+        log->stale_drops--; /* one that could not be removed is void all the same */
+        return;
+    }
+    log->drop_asked = false;
     if (task->error) {
         logger_put(LEVEL_WARN, "log-retain-failed", "dropped segments could not be removed; trying again later",
                    "stream=%s what=\"%s\" error=\"%s\"", log->name, task->what, strerror(task->error));
         return;
     }
-    if (!task->meta.generation)
-        return;
     log->floor = MAX(log->floor, task->meta.floor);
     for (size_t i = 0; i < task->name_count; i++)
         if (*task->recycle_as[i] && log->shelf_count < SHELF_MAX) {

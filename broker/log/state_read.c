@@ -82,7 +82,8 @@ void state_walk(struct state_content *content, void (*record)(void *arg, const u
         }
         enum state_kind kind = (enum state_kind)(head.kind & 0xffff);
         content->proof = MAX(content->proof, head.synced);
-        if (kind == STATE_CHECKPOINT_END) {
+        bool follows = (kind == STATE_APPEND || kind == STATE_MARK) && !content->complete; /* the end itself is damaged */
+        if (kind == STATE_CHECKPOINT_END || follows) {
             content->complete = true;
             content->checkpoint_end = at + size;
         }

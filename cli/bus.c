@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connecting, failing, and ADM: what the client commands share. */
+#include "cli/bus.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/render.h"
+
+int bus_failed(const struct cli_command *command, const struct ls_error *err)
+{
+    struct buf text = {0};
+    render_harmless(&text, err->text, strlen(err->text));
+    fprintf(stderr, "lineshaft %s: %s (%s)\n", command->name, buf_text(&text), err->name);
+    buf_fini(&text);
+    if (strcmp(err->name, "UNREACHABLE") == 0)
+        return CLI_UNREACHABLE;
+    return strcmp(err->name, "USAGE") == 0 ? CLI_USAGE : CLI_FAILED;
+}
+
+static void on_notice(void *arg, const struct ls_notice *notice)
+{
+    struct bus *bus = arg;
+    static bool was_lost;
+    if (notice->state == LS_ENDED)
+        bus->ended = true;
+    if (bus->quiet)
+        return;
+    if (notice->state == LS_LOST && !was_lost)
+        fprintf(stderr, "lineshaft %s: broker away, reconnecting (%s)\n", bus->command->name, notice->text);
+    else if (notice->state == LS_CONNECTED && was_lost)
+        fprintf(stderr, "lineshaft %s: broker is back\n", bus->command->name);
+    else if (notice->state == LS_REFUSED || notice->state == LS_ENDED)
+        fprintf(stderr, "lineshaft %s: %s\n", bus->command->name, notice->text);
+    was_lost = notice->state == LS_LOST || (was_lost && notice->state != LS_CONNECTED);
+}
+
+int bus_open(struct bus *bus, const struct cli_command *command, const struct options_broker *broker,
+             const struct ls_client_options *options)
+{
+    char name[32];
+    struct ls_error err = {0};
+    struct ls_client_options all = options ? *options : (struct ls_client_options){0};
+    snprintf(name, sizeof name, "lineshaft-%s", command->name);
+    *bus = (struct bus){.command = command, .quiet = true,
+                        .timeout_ms = broker->timeout_ms > INT32_MAX ? INT32_MAX : (int) broker->timeout_ms};
+    all.url = broker->url;
+    all.name = name;
+    all.notice = on_notice;
+    all.arg = bus;
+    bus->client = ls_client_open(&all, &err);
+    if (!bus->client)
+        return bus_failed(command, &err);
+    if (ls_client_wait(bus->client, bus->timeout_ms, &err) < 0)
+        return bus_failed(command, &err);
+    bus->quiet = false;
+    return CLI_OK;
+}
+
+void bus_close(struct bus *bus)
+{
+    bus->quiet = true;
+    ls_client_close(&bus->client);
+}
+
+int bus_adm(struct bus *bus, const struct bus_adm *adm, char **reply, size_t *len)
+{
+    struct buf request = {0};
+    struct ls_error err = {0};
+    buf_pack_map(&request, adm->key ? 2 : 1);
+    buf_pack_str(&request, "op");
+    buf_pack_str(&request, adm->op);
+    if (adm->key) {
+        buf_pack_str(&request, adm->key);
+        if (adm->text)
+            buf_pack_str(&request, adm->text);
+        else
+            buf_pack_uint(&request, adm->number);
+    }
+    int result = ls_adm_wait(bus->client, ls_bytes(request.data, request.len), bus->timeout_ms, reply, len, &err);
+    buf_fini(&request);
+    return result < 0 ? bus_failed(bus->command, &err) : CLI_OK;
+}
+
+struct mp_slice bus_text(struct mp map, const char *key)
+{
+    struct mp value;
+    struct mp_slice text;
+    if (mp_find(map, key, &value) && mp_str(&value, &text))
+        return text;
+    return (struct mp_slice){"", 0};
+}
+
+uint64_t bus_number(struct mp map, const char *key)
+{
+    struct mp value;
+    uint64_t number;
+    return mp_find(map, key, &value) && mp_uint(&value, &number) ? number : 0;
+}
+
+struct mp bus_list(struct mp map, const char *key, uint32_t *count)
+{
+    struct mp value;
+    if (mp_find(map, key, &value) && mp_array(&value, count))
+        return value;
+    *count = 0;
+    return mp_over("", 0);
+}

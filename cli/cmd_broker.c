@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `lineshaft broker`: the broker alone, in the foreground. */
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "cli/broker_config.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/render.h"
+#include "lib/logger.h"
+#include "topology/diag.h"
+
+static int serve(const struct topology *t)
+{
+    struct ls_error err;
+    struct broker_config *config = broker_config_new(t);
+    struct broker *b = broker_open(config, &err);
+    int status = CLI_FAILED;
+    if (b) {
+        broker_run(b);
+        broker_close(&b);
+        status = CLI_OK;
+    } else {
+        logger_put(LEVEL_ERROR, "broker-refused", err.text, "name=%s", err.name);
+    }
+    broker_config_destroy(&config);
+    return status;
+}
+
+static void block_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void print_problems(const struct diag_list *diags)
+{
+    struct buf text = {0};
+    diag_print(diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &text);
+    fputs(buf_text(&text), stderr);
+    buf_fini(&text);
+}
+
+static int run_topology(const char *file)
+{
+    struct diag_list diags = {0};
+    struct topology *t = topology_load(file, &diags);
+    int status = CLI_FAILED;
+    if (diags.error_count)
+        print_problems(&diags);
+    else
+        status = serve(t);
+    topology_destroy(&t);
+    diag_list_fini(&diags);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option OPTIONS[] = {{"debug", no_argument, NULL, 'd'}, {0}};
+    enum log_level level = LEVEL_INFO;
+    int option;
+    while ((option = options_next(&CMD_BROKER, argc, argv, "", OPTIONS)) != OPTIONS_END) {
+        if (option == OPTIONS_BAD)
+            return CLI_USAGE;
+        level = LEVEL_DEBUG;
+    }
+    if (optind + 1 != argc)
+        return options_usage(&CMD_BROKER, "one topology file is wanted");
+    logger_init("broker", level);
+    block_signals(); /* before the first thread */
+    return run_topology(argv[optind]);
+}
+
+const struct cli_command CMD_BROKER = {
+    .name = "broker",
+    .run = run,
+    .summary = "run the broker of a topology alone, in the foreground",
+    .usage = "lineshaft broker - run the broker of a topology alone, in the foreground\n"
+             "\n"
+             "SYNOPSIS\n"
+             "    lineshaft broker [--debug] TOPOLOGY\n"
+             "\n"
+             "DESCRIPTION\n"
+             "    Recovers the data directory, listens, and serves until SIGTERM or SIGINT. It starts no nodes: that\n"
+             "    is `lineshaft up`, which runs this command for itself. Use it in containers and under a service\n"
+             "    manager. The log goes to standard error; the line with the code broker-ready says that it serves.\n"
+             "\n"
+             "    On SIGTERM it commits and answers what it has accepted, tells its clients GOODBYE, and ends.\n"
+             "\n"
+             "OPTIONS\n"
+             "    --debug       log more\n"
+             "    --help        this text\n"
+             "\n"
+             "EXAMPLES\n"
+             "    lineshaft broker config/hello.yaml\n"
+             "\n"
+             "EXIT STATUS\n"
+             "    0 stopped in order, 1 could not start (the last line says why), 2 wrong usage.\n",
+};

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lineshaft up: checks a topology and makes its broker and nodes into children for the supervisor. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/options.h"
+#include "cli/port.h"
+#include "cli/stray.h"
+#include "cli/supervisor.h"
+#include "lib/clock.h"
+#include "lib/xmem.h"
+#include "topology/topology.h"
+
+#define BROKER_PORTS 5
+#define BROKER_DELAY_MS 100
+#define BROKER_DELAY_MAX_MS 10000
+#define BROKER_ENDS 5
+#define BROKER_ENDS_WITHIN_MS 60000
+#define BROKER_STOP_MS 30000 /* the disk may be slow, and what was acknowledged must get there */
+#define PORT_FIRST_TRIED 20000
+#define PORT_LAST_TRIED 32000 /* below the range that the system gives to outgoing connections */
+
+/* ---- where the broker listens ---- */
+
+static int taken_port(const char *host, int base)
+{
+    for (int port = base; port < base + BROKER_PORTS; port++)
+        if (!port_is_free(host, port))
+            return port;
+    return 0;
+}
+
+static int choose_port(const char *host)
+{
+    for (int base = PORT_FIRST_TRIED + (int) (getpid() % 997) * 10; base < PORT_LAST_TRIED; base += BROKER_PORTS)
+        if (!taken_port(host, base))
+            return base;
+    return 0;
+}
+
+/* The variable in `listen: "tcp://127.0.0.1:${env:NAME:-7400}"`, if the line of the file has one. */
+static char *listen_variable(const struct topology *t, const char *text)
+{
+    const struct value *listen = value_find(t->broker.at, "listen");
+    if (!listen || !text)
+        return NULL;
+    for (int line = 1; line < listen->at.line && text; line++) {
+        text = strchr(text, '\n');
+        text = text ? text + 1 : NULL;
+    }
+    const char *end = text ? strchrnul(text, '\n') : NULL;
+    const char *name = text ? memmem(text, (size_t) (end - text), "${env:", 6) : NULL;
+    return name ? xstrndup(name + 6, strcspn(name + 6, ":}\n")) : NULL;
+}
+
+static void say_port_taken(const struct topology *t, const char *text, int port)
+{
+    struct buf holder = {0};
+    int base = t->broker.listen.port;
+    char *variable = listen_variable(t, text);
+    const struct value *listen = value_find(t->broker.at, "listen");
+    fprintf(stderr, "lineshaft up: port %d on %s is taken", port, t->broker.listen.host);
+    if (port_holder(port, &holder))
+        fprintf(stderr, " by %s", buf_text(&holder));
+    fprintf(stderr, ".\n  The broker needs the ports %d to %d. Stop what has them, or choose others: ", base, base + BROKER_PORTS - 1);
+    if (variable)
+        fprintf(stderr, "%s=%d lineshaft up %s\n", variable, base + 100, t->file);
+    else if (listen)
+        fprintf(stderr, "broker.listen in %s, line %d\n", t->file, listen->at.line);
+    else
+        fprintf(stderr, "broker: {listen: \"tcp://127.0.0.1:%d\"} in %s\n", base + 100, t->file);
+    if (holder.len && strstr(buf_text(&holder), " broker "))
+        fputs("  That is a lineshaft broker: perhaps this topology is up already.\n", stderr);
+    buf_fini(&holder);
+    free(variable);
+}
+
+static char *url_of(const char *host, int port)
+{
+    if (strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0)
+        host = "127.0.0.1";
+    else if (strcmp(host, "::") == 0)
+        host = "::1";
+    return xasprintf(strchr(host, ':') ? "tcp://[%s]:%d" : "tcp://%s:%d", host, port);
+}
+
+/* ---- children ---- */
+
+struct workplace {
+    const char *url, *mark;
+};
+
+static char **copy_texts(char *const *texts)
+{
+    size_t count = 0;
+    while (texts[count])
+        count++;
+    char **copy = xcalloc(count + 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        copy[i] = xstrdup(texts[i]);
+    return copy;
+}
+
+/* env_set takes `entry` ("NAME=value") in place of one of that name. */
+static void env_set(char ***env, char *entry)
+{
+    size_t count = 0, len = strcspn(entry, "=") + 1;
+    for (; (*env)[count]; count++)
+        if (strncmp((*env)[count], entry, len) == 0) {
+            free((*env)[count]);
+            (*env)[count] = entry;
+            return;
+        }
+    *env = xrealloc(*env, (count + 2) * sizeof **env);
+    (*env)[count] = entry;
+    (*env)[count + 1] = NULL;
+}
+
+static void broker_child(struct child *child, const char *file, int port, const char *mark)
+{
+    static char path[4096];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[len > 0 ? len : 0] = '\0';
+    char number[16], option[] = "--port", word[] = "broker", *copy = xstrdup(file);
+    snprintf(number, sizeof number, "%d", port);
+    char *fixed[] = {path, word, copy, NULL}, *chosen[] = {path, word, option, number, copy, NULL};
+    *child = (struct child){.speaker.name = "broker", .argv = copy_texts(port ? chosen : fixed), .env = copy_texts(environ),
+                            .is_broker = true, .delay_ms = BROKER_DELAY_MS, .delay_max_ms = BROKER_DELAY_MAX_MS,
+                            .limit = BROKER_ENDS, .within_ms = BROKER_ENDS_WITHIN_MS, .stop_timeout_ms = BROKER_STOP_MS};
+    free(copy);
+    env_set(&child->env, xstrdup(mark));
+    child_init(child);
+}
+
+static void json_list(struct buf *out, const char *key, const struct text_list *list)
+{
+    buf_addf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < list->count; i++) {
+        if (i)
+            buf_add_byte(out, ',');
+        render_json_text(out, list->items[i]);
+    }
+    buf_add_byte(out, ']');
+}
+
+/* What a node is told of itself; docs/nodes/exec.md. */
+static char *node_options(const struct topology_node *node, long replica)
+{
+    struct buf out = {0};
+    buf_addf(&out, "{\"node\":\"%s\",\"replica\":%ld,\"replicas\":%lld", node->name, replica, (long long) node->replicas);
+    json_list(&out, "takes", &node->takes);
+    json_list(&out, "gives", &node->gives);
+    json_list(&out, "serves", &node->serves);
+    if (node->consumer) {
+        buf_addf(&out, ",\"consumer\":");
+        render_json_text(&out, node->group);
+        buf_addf(&out, ",\"stream\":");
+        render_json_text(&out, node->consumer->stream_name);
+        buf_addf(&out, ",\"window\":%lld", (long long) node->delivery.window);
+    }
+    buf_addf(&out, ",\"options\":%s}", node->options);
+    char *text = xstrdup(buf_text(&out));
+    buf_fini(&out);
+    return text;
+}
+
+static void node_child(struct child *child, const struct topology_node *node, long replica, const struct workplace *place)
+{
+    char *name = node->replicas > 1 ? xasprintf("%s.%ld", node->name, replica) : xstrdup(node->name);
+    char *options = node_options(node, replica);
+    *child = (struct child){.speaker.name = name, .argv = copy_texts(node->command.items), .env = copy_texts(environ),
+                            .directory = node->directory ? xstrdup(node->directory) : NULL,
+                            .delay_ms = node->restart.delay, .delay_max_ms = node->restart.delay_max,
+                            .limit = node->restart.limit, .within_ms = node->restart.within,
+                            .stop_timeout_ms = node->stop_timeout};
+    env_set(&child->env, xasprintf("LINESHAFT_URL=%s", place->url));
+    child->mark = xasprintf("%s%s.", place->mark, name);
+    env_set(&child->env, xstrdup(child->mark));
+    env_set(&child->env, xasprintf("LINESHAFT_NODE=%s", node->name));
+    env_set(&child->env, xasprintf("LINESHAFT_MEMBER=%s", name));
+    if (node->group)
+        env_set(&child->env, xasprintf("LINESHAFT_CONSUMER=%s", node->group));
+    env_set(&child->env, xasprintf("LINESHAFT_OPTIONS=%s", options));
+    for (size_t i = 0; i < node->environment.count; i++)
+        env_set(&child->env, xasprintf("%s=%s", node->environment.keys[i], node->environment.values[i]));
+    free(options);
+    child_init(child);
+}
+
+/* ---- the command ---- */
+
+static int run_topology(const struct topology *t, const char *text)
+{
+    const char *host = t->broker.listen.host;
+    int port = t->broker.listen.port, chosen = 0;
+    int taken = port ? taken_port(host, port) : 0;
+    if (taken) {
+        say_port_taken(t, text, taken);
+        return CLI_FAILED;
+    }
+    if (!port)
+        port = chosen = choose_port(host);
+    if (!port) {
+        fprintf(stderr, "lineshaft up: found no %d free ports in a row on %s\n", BROKER_PORTS, host);
+        return CLI_FAILED;
+    }
+    size_t count = 1;
+    for (size_t i = 0; i < t->node_count; i++)
+        count += (size_t) t->nodes[i].replicas;
+    struct child *children = xcalloc(count, sizeof *children);
+    char *url = url_of(host, port), token[UUID_TEXT_SIZE];
+    uuid7(clock_wall_us(), token);
+    char *broker_mark = xasprintf("%s=%s.broker", STRAY_VARIABLE, token);
+    char *nodes_mark = xasprintf("%s=%s.node.", STRAY_VARIABLE, token);
+    broker_child(&children[0], t->file, chosen, broker_mark);
+    for (size_t i = 0, at = 1; i < t->node_count; i++)
+        for (long replica = 1; replica <= t->nodes[i].replicas; replica++)
+            node_child(&children[at++], &t->nodes[i], replica, &(struct workplace){url, nodes_mark});
+    int status = supervise(&(struct supervision){children, count, url, nodes_mark, broker_mark});
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            free((char *) (uintptr_t) children[i].speaker.name);
+        child_fini(&children[i]);
+    }
+    free(children);
+    free(url);
+    free(broker_mark);
+    free(nodes_mark);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option LONGS[] = {{0}};
+    if (options_next(&CMD_UP, argc, argv, "", LONGS) == OPTIONS_BAD)
+        return CLI_USAGE;
+    if (argc - optind != 1)
+        return options_usage(&CMD_UP, "give one topology file, such as config/quickstart.yaml");
+    struct diag_list diags = {0};
+    struct topology *t = topology_load(argv[optind], &diags);
+    struct buf problems = {0};
+    diag_print(&diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &problems);
+    fwrite(problems.data, 1, problems.len, stderr);
+    int status = CLI_FAILED;
+    if (t && diags.error_count == 0)
+        status = run_topology(t, diags.text);
+    topology_destroy(&t);
+    diag_list_fini(&diags);
+    buf_fini(&problems);
+    return status;
+}
+
+const struct cli_command CMD_UP = {
+    .name = "up",
+    .run = run,
+    .summary = "run a topology: its broker and its nodes, until Ctrl-C",
+    .usage =
+        "lineshaft up - run a topology: its broker and its nodes, until Ctrl-C\n"
+        "\n"
+        "SYNOPSIS\n"
+        "  lineshaft up TOPOLOGY\n"
+        "\n"
+        "DESCRIPTION\n"
+        "  Checks the file, starts its broker (`lineshaft broker TOPOLOGY`), and when that answers, every node, one\n"
+        "  process for each replica. Whatever they print comes out with the name in front: standard output on\n"
+        "  standard output, standard error on standard error, together with a line for each change of state.\n"
+        "\n"
+        "  A process that ends is started again after a pause that doubles from `restart.delay` to\n"
+        "  `restart.delay_max`; a minute of life resets it. After `restart.limit` ends within `restart.within`\n"
+        "  the crash loop is reported, once, with the last lines, and the pause stays at its longest.\n"
+        "\n"
+        "  Ctrl-C or SIGTERM ends the nodes first (SIGTERM to their process groups, SIGKILL after `stop_timeout`), the\n"
+        "  broker last. A second Ctrl-C kills all at once. If `up` itself is killed, its children end too.\n"
+        "\n"
+        "  A node finds in its environment LINESHAFT_URL (the broker), LINESHAFT_NODE (its name), LINESHAFT_MEMBER\n"
+        "  (the name of this replica), LINESHAFT_CONSUMER (the durable consumer that it takes from) and\n"
+        "  LINESHAFT_OPTIONS, a JSON object: node, replica, replicas, takes, gives, serves, consumer, stream, window,\n"
+        "  options.\n"
+        "\n"
+        "EXAMPLES\n"
+        "  lineshaft up config/quickstart.yaml\n"
+        "  LINESHAFT_PORT=7500 lineshaft up config/quickstart.yaml     when the file takes its port from there\n"
+        "\n"
+        "EXIT STATUS\n"
+        "  0  stopped in order\n"
+        "  1  the file has errors, a port is taken, the broker did not start, or all was killed\n"
+        "  2  wrong usage\n",
+};

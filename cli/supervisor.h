@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLI_SUPERVISOR_H
+#define CLI_SUPERVISOR_H
+#include "cli/child.h"
+
+struct supervision {
+    struct child *children; /* [0] is the broker; the others start when it answers */
+    size_t count;
+    const char *url;        /* where it answers */
+    const char *nodes_mark, *broker_mark; /* environment entries by which the children are found again: stray.h */
+};
+
+/* supervise keeps the children running until SIGINT or SIGTERM, then ends them in order. Blocks; returns the exit status of
+ * `up`: 0 after an ordered stop, 1 when the broker did not start or all was killed by a second signal. Everything about the
+ * children is said on standard error. */
+int supervise(const struct supervision *what);
+
+#endif

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for the tests that talk to a real broker. The binary is $LINESHAFT, default build/lineshaft."""
+import os
+
+import pytest
+
+from bus import LINESHAFT, Bus
+
+
+def pytest_sessionstart(session):
+    if not os.access(LINESHAFT, os.X_OK):
+        raise pytest.UsageError(f"{LINESHAFT} is not a program: build it with `make`, or name another in LINESHAFT")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    setattr(item, f"report_{report.when}", report)
+
+
+@pytest.fixture
+def make_bus(tmp_path, request):
+    """make_bus(broker=YAML, more=YAML, segment=SIZE, env={}) starts a broker of its own; all end with the test, logs shown if it failed."""
+    made = []
+
+    def make(start=True, **options):
+        bus = Bus(tmp_path / f"bus{len(made)}", **options)
+        made.append(bus)
+        return bus.start() if start else bus
+
+    yield make
+    report = getattr(request.node, "report_call", None)
+    for bus in made:
+        bus.close()
+        if report is None or report.failed:
+            print(f"--- log of the broker in {bus.folder} ---\n{bus.log_text()[-6000:]}")
+
+
+@pytest.fixture
+def bus(make_bus):
+    """A fresh broker: stream `events` (run.>, chat.>, job.>), stream `memory` (mem.>), live.> kept by none."""
+    return make_bus()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lineshaft stream, consumer, dlq and log: what the broker keeps, as tables and as JSON."""
+import json
+import re
+
+from cli import objects, ok, on_terminal, run
+
+
+def rows(text):
+    """A table as a list of rows of cells; two spaces or more part the cells."""
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+
+
+def dead_letters(bus, count=2, consumer="c1"):
+    """A consumer that rejects so many events for good."""
+    peer = bus.dealer()
+    peer.ok("HELLO", v=1, client="t", member="m1")
+    peer.ok("SUB", cid=1, consumer=consumer, stream="events", takes=["job.>"])
+    for i in range(count):
+        ok("pub", "job.do", json.dumps({"n": i}), "--id", f"e{i}", url=bus.url)
+    for seq in [e.seq for e in peer.events(count)]:
+        peer.send("TERM", cid=1, seqs=[seq], error=f"no \x1b[31mpaper {seq}")
+    peer.barrier()
+    while len(peer.ok("ADM", op="dlq")["seqs"]) < count:
+        pass
+    return peer
+
+
+def test_stream_ls_is_an_aligned_table(bus):
+    ok("pub", "run.x", "y", "--count", "7", url=bus.url)
+    text = ok("stream", "ls", url=bus.url)
+    table = rows(text)
+    assert table[0] == ["STREAM", "EVENTS", "SIZE", "FIRST", "LAST", "DURABILITY", "HEALTH", "TOPICS"]
+    assert table[2] == ["events", "7", "1.0 MiB", "1", "7", "disk", "healthy", "run.>, chat.>, job.>"]
+    assert len({line.index(word) for line, word in zip(text.splitlines(), ("DURABILITY", "memory", "disk", "disk"))
+                if word in ("DURABILITY", "disk")}) == 1
+    assert ok("stream", url=bus.url) == text
+
+
+def test_stream_info_shows_one_and_names_what_there_is_not(bus):
+    assert re.search(r"^next +1$", ok("stream", "info", "events", url=bus.url), re.M)
+    assert json.loads(ok("stream", "info", "events", "--json", url=bus.url))["next"] == 1
+    assert [s["name"] for s in json.loads(ok("stream", "ls", "--json", url=bus.url))] == ["memory", "events", "$sys"]
+    result = run("stream", "info", "evens", url=bus.url)
+    assert result.status == 1 and 'no stream "evens"' in result.err
+
+
+def test_consumer_ls_info_and_drop(bus):
+    assert run("consumer", "ls", url=bus.url) == (0, "", "There are no consumers.\n")
+    peer = bus.dealer()
+    peer.ok("HELLO", v=1, client="t", member="m1")
+    peer.ok("SUB", cid=1, consumer="report", stream="events", takes=["run.>"], window=2)
+    ok("pub", "run.x", "y", "--count", "5", url=bus.url)
+    peer.events(2)
+    table = rows(ok("consumer", "ls", url=bus.url))
+    assert table[1][:7] == ["report", "events", "group", "1", "5", "2", "0"] and table[1][-1] == "run.>"
+    assert re.search(r"^declared +by a client$", ok("consumer", "info", "report", url=bus.url), re.M)
+    assert json.loads(ok("consumer", "info", "report", "--json", url=bus.url))["members"] == 1
+    peer.send("BYE")
+    peer.wait("OK")
+    assert ok("consumer", "drop", "report", url=bus.url) == "ok dropped report\n"
+    assert run("consumer", "info", "report", url=bus.url).status == 1
+    assert "(NO_CONSUMER)" in run("consumer", "drop", "report", url=bus.url).err
+
+
+def test_dlq_ls_and_show_tell_what_failed_and_why(bus):
+    assert run("dlq", "ls", url=bus.url) == (0, "", "No dead letter is pending.\n")
+    dead_letters(bus)
+    table = rows(ok("dlq", "ls", url=bus.url))
+    assert table[0] == ["LETTER", "WHEN", "CONSUMER", "TOPIC", "EVENT", "ATTEMPTS", "REASON", "ERROR"]
+    assert table[1][2:] == ["c1", "job.do", "events:1", "1", "term", r"no \x1b[31mpaper 1"]
+    letters = objects(ok("dlq", "ls", "--json", url=bus.url))
+    assert [(x["seq"], x["data"], x["header"]["id"]) for x in letters] == [(1, {"n": 0}, "e0"), (2, {"n": 1}, "e1")]
+    text = ok("dlq", "show", letters[1]["letter"], url=bus.url)
+    assert re.search(r'^body +\{"n":1\}$', text, re.M) and re.search(r"^attempts +1 .* m1 ", text, re.M) and "\x1b" not in text
+
+
+def test_dlq_replay_and_drop_settle_one_or_all(bus):
+    peer = dead_letters(bus, 4)
+    letters = [x["letter"] for x in objects(ok("dlq", "ls", "c1", "--json", url=bus.url))]
+    assert ok("dlq", "replay", letters[0], url=bus.url) == "ok 1 replayed\n"
+    again, = peer.events(1, ack=1)
+    assert (again.seq, again.head["id"]) == (1, "e0")
+    assert ok("dlq", "drop", letters[1], url=bus.url) == "ok 1 dropped\n"
+    assert ok("dlq", "replay", "--all", "--json", url=bus.url) == '{"replayed":2,"failed":0}\n'
+    assert {e.seq for e in peer.events(2, ack=1)} == {3, 4}
+    assert ok("dlq", "ls", url=bus.url) == ""
+    result = run("dlq", "drop", letters[1], url=bus.url)
+    assert (result.status, result.out) == (1, "") and f"letter {letters[1]}" in result.err
+
+
+def test_log_check_and_dump_work_without_a_broker(bus):
+    ok("pub", "run.x", '{"n": 1}', "--id", "i1", url=bus.url)
+    ok("pub", "run.line", "-", url=bus.url, stdin="".join(f"line {i}\n" for i in range(300)))
+    assert bus.stop() == 0
+    text = ok("log", "check", bus.file)
+    assert re.search(r"/events: fine, 0 errors$", text, re.M) and re.search(r"/\$sys: fine", text, re.M)
+    events = objects(ok("log", "dump", "--stream", "events", bus.file, "--json"))
+    assert [e["seq"] for e in events] == list(range(1, 302))
+    assert events[0]["data"] == {"n": 1} and events[-1] == {**events[-1], "data": "line 299", "source": "lineshaft-pub"}
+    part = objects(ok("log", "dump", bus.data / "events", "--from", "100", "-n", "2", "--json"))
+    assert [e["seq"] for e in part] == [100, 101]
+    assert "run.line" in ok("log", "dump", bus.data / "events", "-n", "2")
+    assert run("log", "dump", bus.file).status == 2 and run("log", "check", "/no/such").status == 1
+
+
+def test_log_check_names_file_and_offset_of_damage(bus):
+    ok("pub", "run.line", "-", url=bus.url, stdin="".join(f"line {i}\n" for i in range(2000)))
+    bus.stop()
+    segment = max((bus.data / "events").iterdir(), key=lambda f: f.read_bytes().count(b"line 1"))
+    content = bytearray(segment.read_bytes())
+    at = content.index(b"line 1000")
+    content[at] ^= 0xff
+    segment.write_bytes(content)
+    result = run("log", "check", bus.data / "events")
+    assert result.status == 1, result
+    found = re.search(rf"{re.escape(segment.name)}:(\d+): error: ", result.out)
+    assert found and int(found.group(1)) <= at
+    assert objects(run("log", "check", bus.data / "events", "--json").out)[0]["severity"] in ("error", "note")
+
+
+def test_tables_fit_the_terminal(bus):
+    dead_letters(bus, 1)
+    status, text = on_terminal("dlq", "ls", url=bus.url, columns=60)
+    assert status == 0 and all(len(line) <= 60 for line in text.split("\r\n"))
+    assert text.split("\r\n")[1].endswith("…")

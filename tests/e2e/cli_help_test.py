@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line itself: help, unknown words, exit statuses that need no broker."""
+import re
+
+import pytest
+
+from bus import ROOT, free_base
+from cli import ok, run
+
+COMMANDS = re.findall(r"^  ([a-z]+) ", ok(), re.M)
+
+
+def test_alone_it_lists_the_commands_and_help_does_the_same():
+    assert {"check", "graph", "up", "broker", "pub", "tail", "req", "dlq", "stream", "consumer", "log", "help", "version"} <= set(COMMANDS)
+    assert ok() == ok("help") == ok("--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_whole_page_of_help(command):
+    text = ok("help", command)
+    assert text == ok(command, "--help")
+    name = text.splitlines()[0]
+    assert re.fullmatch(rf"lineshaft {command} - [a-z].*[^.]", name), name
+    assert re.search(rf"\nSYNOPSIS\n +lineshaft {command}", text) and "\nEXIT STATUS\n" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert f"{command:10} {name.split(' - ')[1]}" in ok()
+
+
+def test_an_unknown_command_names_the_nearest():
+    result = run("tial")
+    assert (result.status, result.out) == (2, "")
+    assert 'no command "tial"' in result.err and 'Did you mean "tail"?' in result.err
+    assert run("help", "tial").status == 2
+
+
+@pytest.mark.parametrize("args, words", [
+    (["pub", "--subjct", "x", "a.b"], "did you mean --subject?"),
+    (["pub", "--count"], "--count needs a value"),
+    (["pub", "--count", "many", "a.b"], "--count: \"many\" is not a whole number"),
+    (["pub"], "give a topic"),
+    (["pub", "a.b", "two", "words"], "put the data into quotes"),
+    (["pub", "a.b", "x", "--as", "yaml"], "none of auto, text, json, hex, bytes"),
+    (["pub", "a.b", "x", "-a", "novalue"], "is not NAME=VALUE"),
+    (["tail", "--since", "yesterday"], "neither a duration back from now"),
+    (["tail", "--last", "3", "--all"], "exclude each other"),
+    (["tail", "-z"], "there is no option -z"),
+    (["tail", "--json=yes"], "--json takes no value"),
+    (["req", "--timeout", "2h", "a.b"], "an hour at most"),
+    (["dlq", "eat"], "none of ls, show, replay, drop"),
+    (["dlq", "drop"], "takes numbers of letters, or a consumer, or --all"),
+    (["stream", "info"], "the name of one stream"),
+    (["consumer", "drop"], "the name of one consumer"),
+    (["log", "chekc", "."], "check or dump"),
+    (["up"], "give one topology file"),
+])
+def test_wrong_usage_says_what_is_wrong_and_exits_2(args, words):
+    result = run(*args)
+    assert (result.status, result.out) == (2, ""), result
+    assert words in result.err and f"lineshaft help {args[0]}" in result.err
+
+
+@pytest.mark.parametrize("args", [["pub", "a.b", "x"], ["tail"], ["req", "a.b"], ["dlq", "ls"], ["stream", "ls"], ["consumer", "ls"]])
+def test_no_broker_is_exit_status_3_and_the_address_is_named(args):
+    url = f"tcp://127.0.0.1:{free_base()}"
+    for result in (run(*args, "--timeout", "200ms", "--url", url), run(*args, "--timeout", "200ms", url=url)):
+        assert (result.status, result.out) == (3, "")
+        assert url in result.err
+
+
+def test_version_names_the_protocol_and_the_libraries():
+    assert re.match(r"lineshaft \d+\.\d+\.\d+\nprotocol LWP/1\nlibzmq 4\.\d+\.\d+\nczmq 4\.", ok("version"))
+    assert ok("--version") == ok("version")
+
+
+def test_the_documentation_is_what_help_prints():
+    """docs/cli.md is made by `lineshaft help --markdown > docs/cli.md`."""
+    assert (ROOT / "docs" / "cli.md").read_text() == ok("help", "--markdown")

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `make demo`: config/hello.yaml at work, with kill -9 of its broker and its node under load. It uses ports and folders of
+# its own, ends what it started on every way out, and exits 0 only if nothing acknowledged was lost.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+LINESHAFT=$(realpath "${LINESHAFT:-build/lineshaft}")
+PYTHON=${PYTHON:-/usr/bin/python3}
+COUNT=${DEMO_EVENTS:-10000}
+export PYTHON PYTHONDONTWRITEBYTECODE=1
+
+scratch=$(mktemp -d "$(dirname "$LINESHAFT")/demo.XXXXXX")
+up=
+finish() {
+    status=$?
+    trap - EXIT INT TERM
+    if [ -n "$up" ] && kill -TERM "$up" 2>/dev/null; then wait "$up" || true; fi
+    if [ "$status" -ne 0 ]; then
+        printf '\nThe demo failed (status %s). The last words of the topology:\n' "$status"
+        tail -n 40 "$scratch/up.log" 2>/dev/null || true
+    fi
+    rm -rf "$scratch"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+[ -t 1 ] || say() { printf '\n%s\n' "$*"; }
+
+LINESHAFT_PORT=$("$PYTHON" -c 'import sys; sys.path.insert(0, "tests"); import bus; print(bus.free_base())')
+export LINESHAFT_PORT LINESHAFT_DATA="$scratch/data" LINESHAFT_URL="tcp://127.0.0.1:$LINESHAFT_PORT"
+
+say "1. lineshaft up config/hello.yaml: one broker, one stream, one node in Python that answers every hello"
+"$LINESHAFT" up config/hello.yaml >"$scratch/up.log" 2>&1 &
+up=$!
+"$LINESHAFT" check config/hello.yaml | sed 's/^/  /'
+
+say "2. A durable publish from a bare ZeroMQ socket, in two lines of Python:"
+cat >"$scratch/two_lines.py" <<'EOF'
+s = zmq.Context().socket(zmq.REQ); s.connect(url)
+s.send(packb({"topic": "hello.said", "data": {"name": "Ada"}})); print(s.recv_multipart())
+EOF
+sed 's/^/  /' "$scratch/two_lines.py"
+"$PYTHON" - "$LINESHAFT_URL" "$scratch/two_lines.py" <<'EOF' | sed 's/^/  -> /'
+import sys, zmq
+from msgpack import packb, unpackb
+url = sys.argv[1]
+def print_(frames, show=print):
+    show(frames[0].decode(), unpackb(frames[1]))
+exec(open(sys.argv[2]).read(), {"zmq": zmq, "packb": packb, "url": url, "print": print_})
+EOF
+
+say "3. lineshaft tail shows the event, and the node's answer when it is there:"
+timeout 20 "$LINESHAFT" tail 'hello.>' --all --follow --count 2 | sed 's/^/  /'
+
+say "4. $COUNT events, while broker and node are killed with -9:"
+"$PYTHON" tests/e2e/demo_load.py load "$LINESHAFT_URL" "$COUNT" "$up"
+
+say "5. The node has worked everything off. What came of it, read from the log:"
+"$PYTHON" tests/e2e/demo_load.py check "$LINESHAFT_URL" "$COUNT"
+"$LINESHAFT" tail hello.answered --last 3 | sed 's/^/  /'
+
+say "All well. Go on with docs/tutorial.md."
