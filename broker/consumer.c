@@ -242,6 +242,8 @@ struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct 
         error_set(err, "BAD_VALUE", "to create a consumer, give both `stream` and `takes`");
     else if (!name_ok(name))
         error_set(err, "BAD_VALUE", "a consumer's name is 1 to 64 of a-z 0-9 _ -, beginning with a letter or digit");
+    else if (s && s->consumer_count >= CONSUMERS_MAX)
+        error_set(err, "QUOTA", "stream %s has %d consumers already", s->config->name, CONSUMERS_MAX);
     else if (!s)
         error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (w.stream.len < 64 ? w.stream.len : 64), w.stream.data);
     else {

@@ -27,6 +27,8 @@
 #define WINDOW_MAX 10000
 #define WINDOW_BYTES_MAX (64u << 20)
 #define SUBS_PER_SESSION_MAX 64
+#define CONSUMERS_MAX 1000 /* in a stream */
+#define MEMBERS_MAX 1000   /* of a consumer with share: each */
 #define REPLIES_HWM 20000 /* messages that may wait in a peer's pipe */
 
 struct broker;
@@ -556,6 +558,7 @@ struct broker {
     struct request *waiting_head, *waiting_tail;
     struct map requests;         /* the broker's rid -> request */
     uint64_t last_rid, waiting_requests, request_bytes;
+    size_t sub_count;            /* all sessions' subscriptions */
     size_t live_subs, batch_subs;
     struct live_run live_run;
     uint64_t counters[C_COUNT];

@@ -45,6 +45,7 @@ char **topics_read(struct mp value, struct ls_error *err)
 void sub_destroy(struct sub *sub)
 {
     struct session *s = sub->session;
+    s->broker->sub_count--;
     if (sub->kind == SUB_DURABLE && sub->position)
         position_leave(sub->position, sub);
     if (sub->kind == SUB_EPHEMERAL)
@@ -66,6 +67,7 @@ static struct sub *sub_new(struct session *s, enum sub_kind kind, uint64_t cid)
     sub->cid = cid;
     s->subs = xgrow(s->subs, &s->sub_room, s->sub_count + 1, sizeof *s->subs);
     s->subs[s->sub_count++] = sub;
+    s->broker->sub_count++;
     return sub;
 }
 
@@ -115,11 +117,14 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     if (read_limit(header, "window", 0, WINDOW_MAX, &window, err) < 0 || read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 ||
         read_batch(header, &batch, err) < 0)
         return -1;
+    const char *member = c->share == SHARE_EACH ? s->member : "";
+    if (!consumer_position(c, member) && c->position_count >= MEMBERS_MAX)
+        return error_set(err, "QUOTA", "consumer \"%s\" has %d members already", c->name, MEMBERS_MAX);
     struct sub *sub = sub_new(s, SUB_DURABLE, cid);
     sub->window = (uint32_t) window;
     sub->window_bytes = bytes;
     sub->batch = batch;
-    struct position *p = consumer_position_require(c, c->share == SHARE_EACH ? s->member : "");
+    struct position *p = consumer_position_require(c, member);
     position_join(p, sub);
     buf_pack_str(&a->pairs, "stream");
     buf_pack_str(&a->pairs, c->stream->config->name);
@@ -180,6 +185,8 @@ static int subscribe(struct broker *b, struct session *s, uint64_t cid, struct m
         return error_set(err, "CONFLICT", "this session already has a subscription %llu", (unsigned long long) cid);
     if (s->sub_count >= SUBS_PER_SESSION_MAX)
         return error_set(err, "QUOTA", "a session has at most %d subscriptions", SUBS_PER_SESSION_MAX);
+    if (b->sub_count >= b->config->subscriptions_max)
+        return error_set(err, "QUOTA", "the broker has %zu subscriptions already (broker.subscriptions_max)", b->sub_count);
     answer_uint(a, "cid", cid);
     if (mp_find(header, "consumer", &at))
         return subscribe_durable(b, s, cid, header, at, a, err);

@@ -118,7 +118,9 @@ static bool from_hex(const struct cli_command *command, struct compose *c, const
 
 static void pack_scalar(struct buf *out, const json_t *json)
 {
-    if (json_is_integer(json))
+    if (json_is_integer(json) && (json_integer_value(json) == '{' || json_integer_value(json) == '['))
+        buf_addf(out, "\xcc%c", (int) json_integer_value(json)); /* in one byte it would look like JSON */
+    else if (json_is_integer(json))
         buf_pack_int(out, json_integer_value(json));
     else if (json_is_real(json))
         buf_pack_double(out, json_real_value(json));

@@ -80,8 +80,10 @@ void event_clock(int64_t time_us, struct buf *out)
         buf_addf(out, "%lld", (long long) time_us);
         return;
     }
+    if (at.tm_year != today.tm_year)
+        buf_addf(out, "%04d-", at.tm_year + 1900);
     if (at.tm_year != today.tm_year || at.tm_yday != today.tm_yday)
-        buf_addf(out, "%04d-%02d-%02d ", at.tm_year + 1900, at.tm_mon + 1, at.tm_mday);
+        buf_addf(out, "%02d-%02d ", at.tm_mon + 1, at.tm_mday);
     buf_addf(out, "%02d:%02d:%02d.%03d", at.tm_hour, at.tm_min, at.tm_sec, (int) (time_us / 1000 % 1000));
 }
 
@@ -141,7 +143,7 @@ static void put_place(const struct ls_event *event, struct buf *out)
 void event_line(const struct ls_event *event, const struct view *view, struct buf *out)
 {
     struct buf cell = {0};
-    event_clock(event->ts_us, &cell);
+    event_clock(event_time_us(event), &cell);
     size_t used = put_cell(out, view, COLOUR_DIM, &cell, 0);
     put_place(event, &cell);
     used += put_cell(out, view, COLOUR_DIM, &cell, PLACE_COLUMNS);

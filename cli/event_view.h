@@ -32,7 +32,7 @@ void event_fields(const struct ls_event *event, const struct view *view, struct 
 
 /* event_clock appends the local time of day with milliseconds, and the date in front unless it is today. */
 void event_clock(int64_t time_us, struct buf *out);
-/* event_time_us: the event's own time, or when the broker took it. */
+/* event_time_us: the event's own time, else when the broker took it (in a batch: took the batch's first). */
 int64_t event_time_us(const struct ls_event *event);
 /* event_trace_id: the 32 digits in traceparent, or an empty slice. event_span_id: the 16 digits behind them. */
 struct ls_slice event_trace_id(const struct ls_event *event);

@@ -114,7 +114,7 @@ enum body_form render_body_form(const void *body, size_t len)
     const uint8_t *p = body;
     if (len == 0)
         return BODY_EMPTY;
-    if (*p == '{' || *p == '[')
+    if ((*p == '{' || *p == '[') && len > 1) /* alone, they are the numbers 123 and 91 in msgpack */
         return is_json(body, len) ? BODY_JSON : BODY_BYTES;
     return mp_valid(body, len, MP_DEPTH_MAX) ? BODY_MSGPACK : BODY_BYTES;
 }

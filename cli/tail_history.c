@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the stored events of several streams page by page, merged by the time at which the broker took them. */
+/* Reading the stored events of several streams page by page, merged by the events' times. */
 #include "cli/tail.h"
 
 #include <stdlib.h>
@@ -48,8 +48,10 @@ static int read_page(struct tail *t, struct tail_stream *s, const struct ls_from
     struct ls_page page = {0};
     struct ls_error err = {0};
     struct ls_range range = {.stream = s->name, .from = {LS_FROM_SEQ, s->next}, .count = PAGE_EVENTS, .topics = t->topics};
-    if (from)
+    if (from) {
         range.from = *from;
+        s->next = 0;
+    }
     int result = ls_get_wait(t->bus.client, &range, on_event, &sink, &page, t->bus.timeout_ms, &err);
     if (result < 0 && strcmp(err.name, "TRIMMED") == 0 && !from) { /* retention was faster */
         range.from = (struct ls_from){LS_FROM_DEFAULT, 0};
@@ -110,7 +112,7 @@ static struct tail_stream *earliest(struct tail *t)
     struct tail_stream *best = NULL;
     for (size_t i = 0; i < t->stream_count; i++) {
         struct tail_stream *s = &t->streams[i];
-        if (s->at < s->count && (!best || s->page[s->at].event.ts_us < best->page[best->at].event.ts_us))
+        if (s->at < s->count && (!best || event_time_us(&s->page[s->at].event) < event_time_us(&best->page[best->at].event)))
             best = s;
     }
     return best;

@@ -33,8 +33,9 @@ static size_t find_parent(const struct tail *t, size_t child)
 static int by_time(const void *a, const void *b)
 {
     const struct ls_event *x = &((const struct event_copy *) a)->event, *y = &((const struct event_copy *) b)->event;
-    if (x->ts_us != y->ts_us)
-        return x->ts_us < y->ts_us ? -1 : 1;
+    int64_t x_us = event_time_us(x), y_us = event_time_us(y);
+    if (x_us != y_us)
+        return x_us < y_us ? -1 : 1;
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
@@ -68,9 +69,9 @@ static void put_event(const struct tree *tree, size_t index, struct buf *line)
     render_colour(line, view->colours, COLOUR_NONE);
     buf_add_byte(line, ' ');
     if (parent == NO_PARENT)
-        event_clock(event->ts_us, line);
+        event_clock(event_time_us(event), line);
     else
-        buf_addf(line, "+%s", render_duration(event->ts_us - tree->tail->tree[parent].event.ts_us, text));
+        buf_addf(line, "+%s", render_duration(event_time_us(event) - event_time_us(&tree->tail->tree[parent].event), text));
     buf_add_byte(line, ' ');
     render_harmless(line, event->source.data, event->source.len);
     buf_add_byte(line, ' ');
@@ -117,7 +118,7 @@ void tail_tree(struct tail *t)
         parents[i] = find_parent(t, i);
     struct tree tree = {.tail = t, .parents = parents};
     put_children(&tree, NO_PARENT, 0);
-    int64_t took = t->tree[t->tree_count - 1].event.ts_us - t->tree[0].event.ts_us;
+    int64_t took = event_time_us(&t->tree[t->tree_count - 1].event) - event_time_us(&t->tree[0].event);
     printf("%zu event%s, %s from the first to the last\n", t->tree_count, t->tree_count == 1 ? "" : "s", render_duration(took, span));
     buf_fini(&tree.prefix);
     free(parents);

@@ -178,7 +178,7 @@ static int slot_grow(struct state_slot *slot, uint64_t upto)
 {
     if (upto <= slot->bytes)
         return 0;
-    upto = MAX(STATE_BYTES, (upto * 2 + 4095) & ~(uint64_t) 4095);
+    upto = upto <= STATE_BYTES ? STATE_BYTES : (upto * 2 + 4095) & ~(uint64_t) 4095;
     if (fallocate(slot->fd, 0, 0, (off_t) upto) && errno != EOPNOTSUPP)
         return errno;
     struct spare fill = {.fd = slot->fd, .filled = slot->bytes, .bytes = upto};

@@ -220,7 +220,7 @@ int main(int argc, char **argv)
         return fputs("usage: driver run DIR SEED STEPS close|exit, or driver check DIR\n", stderr), 2;
     void *symbol = dlsym(RTLD_DEFAULT, "recorder_note");
     memcpy(&note, &symbol, sizeof note);
-    logger_init("driver", LOG_ERROR);
+    logger_init("driver", LEVEL_ERROR);
     if (argc == 6)
         driver.random ^= strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15u;
     if (open_all(&driver, argv[2]))

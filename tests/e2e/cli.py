@@ -71,6 +71,10 @@ class Background:
                 if count == 0:
                     return line
 
+    def saw(self, text):
+        """The first line that holds `text`, already seen or still to come."""
+        return next((line for line in self.seen if text in line), None) or self.wait_for(text)
+
     def end(self, sig=None):
         """The exit status, after a signal if one is given; all lines are in `seen` then."""
         if sig:

@@ -23,6 +23,7 @@ def stored(bus, stream="events"):
     (['{"a": [1, 2.50]}'], b'{"a": [1, 2.50]}'),
     (["{broken"], msgpack.packb("{broken")),
     (["42", "--as", "json"], msgpack.packb(42)),
+    (["123", "--as", "json"], b"\xcc\x7b"),  # one byte 0x7b would be the beginning of a JSON object
     (["{}", "--as", "text"], msgpack.packb("{}")),
     (["82a16101a16202", "--as", "hex"], msgpack.packb({"a": 1, "b": 2})),
     (["raw", "--as", "bytes"], b"raw"),

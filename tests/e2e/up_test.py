@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lineshaft up: starting in order, output, restarts, crash loops, ordered and rude ends, ports that are taken."""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from bus import LINESHAFT, PATIENCE_S, free_base
+from cli import Background, environment, ok, run
+
+HEAD = """
+lineshaft: 1
+name: lab
+broker: {{ listen: "tcp://127.0.0.1:{port}", data: bus }}
+streams:
+  events: {{ topics: [">"], segment: 1MiB }}
+nodes:
+"""
+
+
+class Lab:
+    """A folder with a topology; `up` starts it in the background."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.running = folder, free_base(), []
+
+    def write(self, nodes, head=HEAD, name="lab.yaml"):
+        (self.folder / name).write_text(head.format(port=self.port) + nodes)
+        return name
+
+    def up(self, nodes, **env):
+        lab = Background("up", self.write(nodes), cwd=self.folder, **env)
+        self.running.append(lab)
+        return lab
+
+    @property
+    def url(self):
+        return f"tcp://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    for up in lab.running:
+        up.close()
+
+
+def pids_with(text):
+    """Living processes (no zombies) with this text in their environment."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if text.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                pass
+    return found
+
+
+def wait_until(condition, what):
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"still not {what}"
+        time.sleep(0.01)
+
+
+def test_the_broker_comes_first_then_the_nodes_and_the_end_is_the_other_way_round(lab):
+    up = lab.up("  a: { kind: exec, command: [sleep, infinity] }\n  b: { kind: exec, command: [sleep, infinity] }\n")
+    up.wait_for("b: starting")
+    assert ok("pub", "x.y", "z", url=lab.url).startswith("ok events:1")
+    assert up.end(signal.SIGINT) == 0
+    states = [line.split("| ")[1] for line in up.seen if line.startswith("lineshaft |")]
+    places = [next(i for i, s in enumerate(states) if s.startswith(start)) for start in (
+        "broker: starting", "broker: ready", "a: starting", "stopping", "a: stopped", "broker: stopped (exit 0)", "all stopped")]
+    assert places == sorted(places), states
+    assert any("b: stopped (killed by SIGTERM)" in s for s in states)
+
+
+def test_a_node_learns_from_its_environment_what_it_is(lab):
+    (lab.folder / "sub").mkdir()
+    up = lab.up("""  a:
+    kind: exec
+    command: 'echo "env $LINESHAFT_URL $LINESHAFT_NODE $LINESHAFT_MEMBER $LINESHAFT_CONSUMER $MORE"; echo "json $LINESHAFT_OPTIONS"; pwd; exec sleep 1000'
+    replicas: 2
+    takes: ["x.>"]
+    gives: ["y.z"]
+    serves: ["ask.it"]
+    directory: sub
+    environment: { MORE: "from the file" }
+    options: { depth: 3, words: ["one \\"quoted\\""] }
+""")
+    for replica in (1, 2):
+        assert up.saw(f"a.{replica}       | env").endswith(f"env {lab.url} a a.{replica} a from the file")
+        assert up.saw(f"a.{replica}       | /").endswith("/sub")
+    told = sorted((json.loads(x.split("json ")[1]) for x in up.seen if "json " in x), key=lambda o: o["replica"])
+    assert told[1] == {"node": "a", "replica": 2, "replicas": 2, "takes": ["x.>"], "gives": ["y.z"], "serves": ["ask.it"], "consumer": "a",
+                       "stream": "events", "window": 256, "options": {"depth": 3, "words": ['one "quoted"']}}
+
+
+def test_output_is_prefixed_whole_and_harmless(lab):
+    (lab.folder / "noise.py").write_text(
+        "import os, sys\n"
+        "os.write(1, b'x' * 70000 + b'\\nesc \\x1b[31m bad \\xff utf \\xc3\\xa4\\r\\n')\n"
+        "for i in range(300): os.write(1, b'out'); os.write(2, b'err'); os.write(1, b'put %d\\n' % i); os.write(2, b'or %d\\n' % i)\n"
+        "os.write(1, b'no newline at the end')\n"
+        "os.close(1); os.close(2)\n"
+        "import time; time.sleep(1000)\n")
+    up = lab.up("  noise: { kind: exec, command: [/usr/bin/python3, noise.py] }\n")
+    up.wait_for("no newline at the end")
+    up.saw("error 299")
+    mine = [x.split(" | ", 1)[1] for x in up.seen if x.startswith("noise")]
+    assert [len(x) for x in mine[:2]] == [65536, 70000 - 65536]
+    assert mine[2] == r"esc \x1b[31m bad \xff utf ä"
+    assert [x for x in mine if x.startswith("output")] == [f"output {i}" for i in range(300)]
+    assert [x for x in mine if x.startswith("error")] == [f"error {i}" for i in range(300)]
+
+
+def test_a_node_that_ends_is_started_again_later_and_later_and_a_crash_loop_is_reported_once(lab):
+    up = lab.up("""  bad:
+    kind: exec
+    command: 'echo about to fail; echo "the reason" >&2; exit 3'
+    restart: { delay: 10ms, delay_max: 50ms, limit: 4, within: 1m }
+  good: { kind: exec, command: [sleep, infinity] }
+""")
+    line = up.wait_for("crash loop")
+    assert re.search(r"bad: crash loop: 4 exits in [\d.]+ m?s, last exit 3; trying again every 50 ms", line)
+    up.wait_for("bad       | the reason", 3)  # it keeps trying
+    up.end(signal.SIGTERM)
+    text = "\n".join(up.seen)
+    assert re.findall(r"bad: exited \(exit 3\) after .*, restarting in (\d+) ms", text) == ["10", "20", "40", "50"]
+    assert text.count("crash loop") == 1 and "lineshaft |     the reason" in text and "good: exited" not in text
+
+
+def test_a_command_that_cannot_run_says_why(lab):
+    lab.folder.joinpath("script").write_text("no interpreter line, not executable")
+    up = lab.up("  a: { kind: exec, command: [./script], restart: { limit: 2 } }\n")
+    assert "a         | cannot execute ./script: Permission denied" in up.wait_for("cannot execute")
+    up.wait_for("(exit 127)")
+
+
+def test_a_killed_broker_is_restarted_and_the_nodes_stay(lab):
+    up = lab.up("  a: { kind: exec, command: 'echo once; exec sleep 1000' }\n")
+    up.wait_for("a         | once")
+    os.kill(int(up.saw("broker: starting").split("pid ")[1]), signal.SIGKILL)
+    up.wait_for("broker: exited (killed by SIGKILL)")
+    up.wait_for("broker: ready")
+    assert ok("pub", "x.y", "z", url=lab.url).startswith("ok events:")
+    assert up.end(signal.SIGTERM) == 0 and sum("| once" in x for x in up.seen) == 1
+
+
+def test_a_node_that_does_not_stop_is_killed_with_its_whole_group_and_strays(lab):
+    up = lab.up("  deaf: { kind: exec, command: \"trap '' TERM; setsid sleep 1001 & (sleep 1002 &); while :; do sleep 1003; done\", "
+                "stop_timeout: 100ms, environment: { MARK: \"" + str(lab.folder) + "\" } }\n")
+    wait_until(lambda: len(pids_with(f"MARK={lab.folder}")) == 4, "four processes")
+    assert up.end(signal.SIGTERM) == 0
+    assert any("deaf: did not stop within 100 ms, killing it" in x for x in up.seen)
+    assert pids_with(f"MARK={lab.folder}") == []
+
+
+def test_a_second_interrupt_kills_at_once(lab):
+    up = lab.up("  deaf: { kind: exec, command: \"trap '' TERM; echo here; while :; do sleep 1000; done\", stop_timeout: 1h }\n")
+    up.wait_for("| here")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for("stopping: nodes first")
+    assert up.end(signal.SIGINT) == 1
+    assert any("killing everything" in x for x in up.seen) and "all stopped" in up.seen[-1]
+
+
+def test_nothing_outlives_an_up_that_is_killed(lab):
+    up = lab.up("  deep: { kind: exec, command: 'setsid sleep 1001 & (sleep 1002 &); sleep 1003', "
+                "environment: { MARK: \"" + str(lab.folder) + "\" } }\n")
+    wait_until(lambda: len(pids_with(f"MARK={lab.folder}")) == 4, "four processes")
+    broker = int(up.saw("broker: starting").split("pid ")[1])
+    os.kill(up.process.pid, signal.SIGKILL)
+    wait_until(lambda: pids_with(f"MARK={lab.folder}") == [] and not os.path.exists(f"/proc/{broker}/exe"), "gone")
+    assert ok("log", "check", "lab.yaml", cwd=lab.folder).count("fine") == 2  # and the broker was stopped in order
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder_and_the_way_out(lab):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", lab.port + 2))
+        other.listen()
+        file = lab.write("  a: { kind: exec, command: [sleep, infinity] }\n")
+        result = run("up", file, cwd=lab.folder)
+        assert (result.status, result.out) == (1, "")
+        assert f"port {lab.port + 2} on 127.0.0.1 is taken by " in result.err and f"pid {os.getpid()}" in result.err
+        assert f"ports {lab.port} to {lab.port + 4}" in result.err and f"broker.listen in {file}, line 4" in result.err
+        variable = lab.write("  a: { kind: exec, command: [sleep, infinity] }\n", HEAD.replace("{port}", "${{env:LAB_PORT:-{port}}}"))
+        assert f"LAB_PORT={lab.port + 100} lineshaft up {variable}" in run("up", variable, cwd=lab.folder).err
+
+
+def test_a_second_up_in_the_same_folder_is_refused(lab):
+    nodes = "  a: { kind: exec, command: [sleep, infinity] }\n"
+    first = lab.up(nodes)
+    first.wait_for("a: starting")
+    result = run("up", "lab.yaml", cwd=lab.folder)
+    assert result.status == 1 and "perhaps this topology is up already" in result.err
+    lab.port = free_base()
+    result = run("up", lab.write(nodes, name="other.yaml"), cwd=lab.folder)
+    assert result.status == 1 and re.search(r"the data directory bus is in use by process \d+", result.err)
+    assert "broker: did not start (exit 1)" in result.err and "a: starting" not in result.err
+
+
+def test_a_topology_with_errors_starts_nothing(lab):
+    result = run("up", lab.write("  a: { kind: exec, comand: x }\n"), cwd=lab.folder)
+    assert result.status == 1 and 'did you mean "command"?' in result.err and "starting" not in result.err
+    assert run("up", "no-such.yaml", cwd=lab.folder).status == 1
+
+
+def test_up_ends_when_nobody_reads_its_output(lab):
+    file = lab.write("  talker: { kind: exec, command: 'while :; do echo line || exit; done' }\n")
+    reader, writer = os.pipe()
+    up = subprocess.Popen([LINESHAFT, "up", file], cwd=lab.folder, stdout=writer, stderr=writer, env=environment())
+    os.close(writer)
+    assert os.read(reader, 100)
+    os.close(reader)
+    assert up.wait(PATIENCE_S) == 0
