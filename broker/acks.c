@@ -78,9 +78,17 @@ void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first,
 
 void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply, size_t bytes)
 {
+    struct runs *r = &s->runs;
+    struct run *last = r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
+    s->pending_bytes += bytes;
+    if (!reply->len && last && !last->reply.len && !last->n_last && last->stream == stream && last->turn == s->broker->turn &&
+        last->seq_last + 1 == seq_first) { /* waits go on */
+        last->seq_last = seq_last;
+        last->bytes += bytes;
+        return;
+    }
     struct run *run = run_add(s);
     run->bytes = bytes;
-    s->pending_bytes += bytes;
     run->stream = stream;
     run->seq_first = seq_first;
     run->seq_last = seq_last;
@@ -178,20 +186,26 @@ static void fail_run(struct session *s, const struct run *run, const struct ls_e
     buf_fini(&about);
 }
 
+/* A batch answered by one OK is a row of runs without reply, then the one with it: if one of the first fails, so does the last. */
 static void fail_session(struct session *s, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err)
 {
     struct runs *r = &s->runs;
     uint64_t keep = r->head, end = r->tail;
+    bool batch_failed = false;
     for (uint64_t i = r->head; i < end; i++) {
         /* Taken out of the ring before anything is sent: a failing send must not find it there again. */
         struct run run = *run_at(r, i);
         *run_at(r, i) = (struct run){0};
-        if (run.stream != stream || run.seq_last < from || run.seq_last > to) {
+        bool closes_batch = batch_failed && run.reply.len;
+        if (!closes_batch && (run.stream != stream || run.seq_last < from || run.seq_last > to)) {
             *run_at(r, keep++) = run;
             continue;
         }
         s->pending_bytes -= run.bytes;
-        fail_run(s, &run, err);
+        bool waits_only = !run.n_first && !run.reply.len;
+        batch_failed = waits_only;
+        if (!waits_only)
+            fail_run(s, &run, err);
         buf_fini(&run.reply);
     }
     r->tail = keep;

@@ -99,7 +99,7 @@ static void pack_stream(struct buf *out, const struct stream *s)
 {
     struct log_info info;
     log_info(s->log, &info);
-    buf_pack_map(out, 16);
+    buf_pack_map(out, 17);
     pair_str(out, "name", s->config->name);
     buf_pack_str(out, "topics");
     pack_list(out, s->config->topics);
@@ -107,6 +107,7 @@ static void pack_stream(struct buf *out, const struct stream *s)
     pair_uint(out, "first", info.first_seq);
     pair_uint(out, "next", info.next_seq);
     pair_uint(out, "durable", info.durable_seq);
+    pair_uint(out, "events", log_events_from(s->log, 0));
     pair_uint(out, "bytes", info.bytes);
     pair_uint(out, "segments", info.segments);
     pair_uint(out, "pending_bytes", info.pending_bytes);

@@ -9,12 +9,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
+#define SLOW_MS 5 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
 static void read_clocks(struct broker *b)
@@ -169,6 +171,8 @@ struct broker *broker_open(const struct broker_config *config, struct ls_error *
     read_clocks(b);
     b->started_ms = b->now_ms;
     uuid7(b->now_us, b->boot);
+    if (getrandom(&b->seed, sizeof b->seed, 0) != sizeof b->seed)
+        b->seed = (uint64_t) b->now_us;
     zsys_init();
     zsys_handler_set(NULL);
     if (open_parts(b, err) < 0) {
@@ -243,6 +247,8 @@ static int64_t time_to_wait(struct broker *b, int64_t wait_ms, int64_t device_ms
     for (size_t i = 0; i < b->stream_count; i++)
         if (b->streams[i].committed)
             return 0;
+    if (b->waits_for_slow && (wait < 0 || wait > SLOW_MS))
+        wait = SLOW_MS;
     return b->lagging ? 0 : wait;
 }
 
@@ -252,9 +258,10 @@ void broker_step(struct broker *b, int64_t wait_ms)
     poll_items(b, items);
     zmq_poll(items, POLL_COUNT, (long) time_to_wait(b, wait_ms, b->device_wait_ms));
     b->turn++;
-    b->lagging = false;
+    b->lagging = b->waits_for_slow = false;
     read_clocks(b);
     b->memory = stats_memory(b);
+    routes_trim(b);
     receive(b, items);
     heap_fire(&b->timers, b->now_ms, b);
     b->device_wait_ms = log_device_poll(b->device, b->now_ms);

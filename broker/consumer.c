@@ -7,11 +7,10 @@
 
 struct consumer *consumer_find(struct broker *b, struct mp_slice name)
 {
-    for (size_t i = 0; i < b->stream_count; i++)
-        for (size_t k = 0; k < b->streams[i].consumer_count; k++)
-            if (mp_is(name, b->streams[i].consumers[k]->name))
-                return b->streams[i].consumers[k];
-    return NULL;
+    struct consumer *c = NULL;
+    for (size_t i = 0; i < b->stream_count && !c; i++)
+        c = stream_consumer(&b->streams[i], name);
+    return c;
 }
 
 static char **copy_list(const char *const *list)
@@ -54,9 +53,17 @@ static void settings_copy(struct consumer *c, const struct consumer_config *conf
     c->member_ttl_ms = config->member_ttl_ms;
 }
 
+struct consumer *stream_consumer(const struct stream *s, struct mp_slice name)
+{
+    for (size_t i = 0; i < s->consumer_count; i++)
+        if (mp_is(name, s->consumers[i]->name))
+            return s->consumers[i];
+    return NULL;
+}
+
 struct consumer *consumer_add(struct stream *s, const struct consumer_config *config, bool declared)
 {
-    struct consumer *c = consumer_find(s->broker, (struct mp_slice){config->name, strlen(config->name)});
+    struct consumer *c = stream_consumer(s, (struct mp_slice){config->name, strlen(config->name)});
     if (!c) {
         c = xcalloc(1, sizeof *c);
         c->stream = s;

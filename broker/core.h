@@ -75,6 +75,8 @@ struct header {
 
 /* header_read: 0, or -1 with *err BAD_FRAME or BAD_VALUE. Slices point into the input. `bare`: `data` is a control key. */
 int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_error *err);
+/* header_read_control reads only `n`, `batch` and `tag`, as far as they can be found, of a header that header_read refused. */
+void header_read_control(struct mp_slice map, struct header *h);
 /* header_write writes the attributes of h, and those of id, source, time that h lacks and that are given (not empty). */
 void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source, struct mp_slice time);
 
@@ -160,8 +162,10 @@ struct route {
     const struct schema *schema;
 };
 /* route_find: NULL if the topic is not valid. */
+/* The answer is valid until the next call. */
 const struct route *route_find(struct broker *b, struct mp_slice topic);
 void routes_clear(struct broker *b);
+void routes_trim(struct broker *b); /* once a turn: a flood of topics costs time, not memory */
 
 /* ---- acks.c: what a session's publishes wait for ---- */
 
@@ -199,6 +203,7 @@ struct session {
     bool gone;                           /* nothing can be sent any more; ended at the end of the turn */
     const char *doom;
     bool said_goodbye;
+    uint64_t turn, turn_bytes;           /* what reads have put into its pipe in this turn */
     bool lost;                           /* the connection ended; what it sent before is still to be read */
     struct session *next_lost;
     char client[NAME_LEN_MAX + 1], member[NAME_LEN_MAX + 1];
@@ -259,6 +264,7 @@ void on_bye(struct broker *b, struct message *m);
 void on_settle(struct broker *b, struct message *m);        /* settle.c: ACK NAK TERM WIP */
 void settle_wait(struct stream *s, uint64_t token, struct session *session, struct buf *reply); /* OK when synced; takes *reply */
 void settle_synced(struct stream *s); /* answers ACKs whose state is on disk */
+void settle_fini(struct stream *s);
 void on_get(struct broker *b, struct message *m);           /* read.c */
 void on_request(struct broker *b, struct message *m);       /* request.c */
 void on_reply(struct broker *b, struct message *m);
@@ -404,6 +410,7 @@ struct consumer {
 };
 
 struct consumer *consumer_find(struct broker *b, struct mp_slice name);
+struct consumer *stream_consumer(const struct stream *s, struct mp_slice name);
 struct consumer *consumer_add(struct stream *s, const struct consumer_config *config, bool declared);
 void consumer_destroy(struct consumer *c);
 /* consumer_create reads the creating keys of a SUB; NULL with *err. */
@@ -440,6 +447,7 @@ void deadletter_begin(struct delivery *d, const char *reason);
 void deadletters_committed(struct broker *b);
 void deadletter_forget(const struct delivery *d); /* the delivery ends otherwise: its consumer is dropped */
 void deadletters_resume(struct broker *b);    /* after recovery: what was dying when the broker ended */
+void deadletters_failed(struct broker *b, uint64_t from, uint64_t to); /* $sys did not take them after all */
 bool deadletter_reason(struct mp_slice text, const char **reason);
 /* deadletters_list packs the pending letters' sequence numbers (at most n, from `from` on); consumer: empty for all. */
 void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from, uint64_t n, struct buf *out);
@@ -488,6 +496,7 @@ struct sockets {
     struct _zsock_t *zsock[SOCK_COUNT];
     void *raw[SOCK_COUNT];
     void *monitor[SOCK_COUNT];
+    unsigned attempts; /* to open them */
 };
 int sockets_open(struct broker *b, struct ls_error *err);
 void sockets_close(struct broker *b);
@@ -506,6 +515,7 @@ void guard_fini(struct broker *b);
 void guard_events(struct broker *b);                      /* reads the monitors */
 void guard_saw_message(struct broker *b, int fd);
 bool guard_is_open(const struct broker *b, int fd);
+bool guard_is_slow(const struct broker *b, int fd);        /* much waits in the kernel for this peer to take it */
 void guard_cut(struct broker *b, int fd, const char *why);
 
 /* ---- stats.c ---- */
@@ -530,6 +540,7 @@ struct broker {
     char uuid[UUID_TEXT_SIZE], boot[UUID_TEXT_SIZE];
     int64_t started_ms, now_ms, now_us, device_wait_ms;
     char now_text[CLOCK_TEXT_SIZE];
+    uint64_t seed;               /* of the hashes that peers could play with */
     uint32_t batch_bytes_max;    /* so that a batch fits every stream's segments */
     struct stream_config *stream_configs; /* with segments raised where an event would not fit */
     uint64_t turn, memory;       /* memory: all accounts, counted once a turn */
@@ -560,6 +571,8 @@ struct broker {
     uint64_t last_rid, waiting_requests, request_bytes;
     size_t sub_count;            /* all sessions' subscriptions */
     size_t live_subs, batch_subs;
+    uint64_t live_bytes;         /* published on the live feeds */
+    bool waits_for_slow;         /* a subscription waits for its peer to read: look again soon */
     struct live_run live_run;
     uint64_t counters[C_COUNT];
     struct timer stats_timer, upkeep_timer;

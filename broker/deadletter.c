@@ -161,6 +161,17 @@ void deadletters_committed(struct broker *b)
     b->dying_count = keep;
 }
 
+void deadletters_failed(struct broker *b, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < b->dying_count; i++) {
+        struct delivery *d = b->dying[i];
+        if (d->letter_seq < from || d->letter_seq > to)
+            continue;
+        d->letter_seq = 0;
+        heap_set(&b->timers, &d->timer, b->now_ms + RETRY_MS);
+    }
+}
+
 void deadletter_forget(const struct delivery *d)
 {
     struct broker *b = d->position->consumer->stream->broker;

@@ -9,6 +9,7 @@
 #define LOOK_MAX 4000 /* events looked at in one go */
 #define PACK_BYTES_MAX (256u << 10)
 #define PACK_COUNT_MAX 256
+#define PUMP_BYTES_MAX (1u << 20) /* sent to one subscription in one go */
 
 bool start_read(struct mp from, struct start *start)
 {
@@ -166,7 +167,9 @@ static void pump(struct sub *sub)
     struct stream *packed_of = NULL;
     struct feed *f = NULL;
     int look = LOOK_MAX;
-    while (sub->credit && !sub->session->gone && (f = oldest_feed(sub, &look))) {
+    size_t bytes = 0;
+    while (sub->credit && !sub->session->gone && bytes < PUMP_BYTES_MAX && (f = oldest_feed(sub, &look))) {
+        bytes += f->next.header.len + f->next.body.len;
         if (!sub->batch) {
             struct buf *lead = &b->scratch3;
             uint32_t pairs = pack_lead(lead, sub);
@@ -186,7 +189,7 @@ static void pump(struct sub *sub)
         f = &sub->feeds[i];
         walk_seek(&f->walk, f->stream->log, f->peeked ? f->next.seq : f->walk.index);
         f->peeked = false;
-        if (look <= 0)
+        if (look <= 0 || bytes >= PUMP_BYTES_MAX)
             f->stream->committed = b->lagging = true;
     }
 }
@@ -202,15 +205,19 @@ static bool news_for(const struct sub *sub)
 void ephemeral_pump_all(struct broker *b)
 {
     for (struct sub *sub = b->ephemeral; sub; sub = sub->next_ephemeral)
-        if (sub->credit && !sub->session->gone && news_for(sub))
-            pump(sub);
+        if (sub->credit && !sub->session->gone && news_for(sub)) {
+            if (guard_is_slow(b, sub->session->fd))
+                b->waits_for_slow = true; /* it keeps its place in the log; nothing piles up in memory */
+            else
+                pump(sub);
+        }
 }
 
 void ephemeral_live(struct broker *b, struct mp_slice topic, const struct stored *event)
 {
     for (struct sub *sub = b->ephemeral; sub; sub = sub->next_ephemeral) {
-        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic))
-            continue;
+        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic) || guard_is_slow(b, sub->session->fd))
+            continue; /* what no stream keeps is best effort */
         struct buf *lead = &b->scratch3;
         uint32_t pairs = pack_lead(lead, sub);
         sub->credit--;

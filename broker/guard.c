@@ -12,9 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define CHECK_EVERY_MS 100
+#define SLOW_BYTES (256u << 10)         /* waiting in the kernel for a peer that does not take them */
+#define STUCK_CHECKS 50                 /* a subscriber that takes nothing for so many checks ... */
+#define STUCK_FEED_BYTES (64u << 20)    /* ... while so much was published is cut off */
 #define FEED_ALLOWANCE (256u << 10) /* bytes of subscriptions a connection may send at once ... */
 #define FEED_BYTES_PER_S 2048       /* ... and per second after that */
 
@@ -23,6 +28,9 @@ struct connection {
     enum socket_name socket;
     uint64_t cookie;   /* SO_COOKIE: tells this connection from a later one with the same descriptor */
     uint64_t baseline; /* bytes received when the last message came out */
+    uint64_t taken;    /* live feed: bytes the peer had taken when it last took any ... */
+    uint64_t fed;      /* ... and the bytes that the feed had published then */
+    unsigned stuck;    /* checks since */
     int64_t since_ms;
 };
 
@@ -33,12 +41,14 @@ static uint64_t cookie_of(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0 ? cookie : 0;
 }
 
-static uint64_t bytes_received(int fd)
+static struct tcp_info tcp_info_of(int fd)
 {
     struct tcp_info info;
     socklen_t len = sizeof info;
     memset(&info, 0, sizeof info);
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_bytes_received : 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        memset(&info, 0, sizeof info);
+    return info;
 }
 
 static struct connection *connection_at(const struct broker *b, int fd)
@@ -49,6 +59,13 @@ static struct connection *connection_at(const struct broker *b, int fd)
 bool guard_is_open(const struct broker *b, int fd)
 {
     return connection_at(b, fd) != NULL;
+}
+
+/* libzmq counts messages, not bytes, so what a peer has yet to take is judged by the kernel's queue behind it. */
+bool guard_is_slow(const struct broker *b, int fd)
+{
+    int queued = 0;
+    return connection_at(b, fd) && ioctl(fd, SIOCOUTQ, &queued) == 0 && queued > (int) SLOW_BYTES;
 }
 
 void guard_cut(struct broker *b, int fd, const char *why)
@@ -127,10 +144,24 @@ void guard_saw_message(struct broker *b, int fd)
         c->talked = true;
 }
 
+static void check_subscriber(struct broker *b, int fd, struct connection *c, const struct tcp_info *info)
+{
+    bool waits = info->tcpi_notsent_bytes || info->tcpi_unacked;
+    if (!waits || info->tcpi_bytes_acked != c->taken) {
+        c->taken = info->tcpi_bytes_acked;
+        c->fed = b->live_bytes;
+        c->stuck = 0;
+    } else if (++c->stuck >= STUCK_CHECKS && b->live_bytes - c->fed > STUCK_FEED_BYTES) {
+        guard_cut(b, fd, "a subscriber of the live feed does not read");
+    }
+}
+
 static void check(struct broker *b, int fd, struct connection *c)
 {
-    uint64_t got = bytes_received(fd);
+    struct tcp_info info = tcp_info_of(fd);
+    uint64_t got = info.tcpi_bytes_received;
     if (c->socket == SOCK_LIVE || c->socket == SOCK_BATCH) {
+        check_subscriber(b, fd, c, &info);
         uint64_t allowed = FEED_ALLOWANCE + (uint64_t) (b->now_ms - c->since_ms) * FEED_BYTES_PER_S / 1000;
         if (got > allowed)
             guard_cut(b, fd, "a subscriber sends too many subscriptions");

@@ -124,6 +124,19 @@ int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_erro
     return 0;
 }
 
+void header_read_control(struct mp_slice map, struct header *h)
+{
+    struct mp r = mp_over(map.data, map.len), value;
+    *h = (struct header){0};
+    h->has_n = mp_find(r, "n", &value) && mp_uint(&value, &h->n) && h->n;
+    h->has_batch = mp_find(r, "batch", &value) && mp_uint(&value, &h->batch) && h->batch && h->batch <= UINT32_MAX;
+    struct mp end;
+    if (mp_find(r, "tag", &value) && tag_valid(value) && (end = value, mp_skip(&end))) {
+        h->has_tag = true;
+        h->tag = (struct mp_slice){(const char *) value.p, (size_t) (end.p - value.p)};
+    }
+}
+
 static void write_pair(struct buf *out, const char *key, struct mp_slice value)
 {
     buf_pack_str(out, key);

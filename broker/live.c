@@ -8,9 +8,10 @@
 #define BATCH_BYTES_MAX (256u << 10)
 #define BATCH_COUNT_MAX 1024
 
-static void send_frame(void *socket, const void *data, size_t len, int more)
+static void send_frame(struct broker *b, enum socket_name name, const void *data, size_t len, int more)
 {
-    zmq_send(socket, data, len, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)); /* best effort by contract */
+    b->live_bytes += len;
+    zmq_send(b->sockets.raw[name], data, len, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)); /* best effort by contract */
 }
 
 /* First byte 1: subscribe, 0: unsubscribe. libzmq passes on the first and last of each prefix only. */
@@ -56,11 +57,10 @@ static void pack_delivery(struct buf *map, const struct stream *stream, uint64_t
 
 static void send_event(struct broker *b, struct mp_slice topic, const struct buf *delivery, struct mp_slice header, struct mp_slice body)
 {
-    void *socket = b->sockets.raw[SOCK_LIVE];
-    send_frame(socket, topic.data, topic.len, 1);
-    send_frame(socket, delivery->data, delivery->len, 1);
-    send_frame(socket, header.data, header.len, 1);
-    send_frame(socket, body.data, body.len, 0);
+    send_frame(b, SOCK_LIVE, topic.data, topic.len, 1);
+    send_frame(b, SOCK_LIVE, delivery->data, delivery->len, 1);
+    send_frame(b, SOCK_LIVE, header.data, header.len, 1);
+    send_frame(b, SOCK_LIVE, body.data, body.len, 0);
     b->counters[C_LIVE_OUT]++;
 }
 
@@ -68,7 +68,6 @@ static void send_batch(struct broker *b, struct mp_slice topic, struct packer *p
 {
     if (!p->count)
         return;
-    void *socket = b->sockets.raw[SOCK_BATCH];
     struct buf *map = &b->scratch;
     buf_clear(map);
     pack_batch_map(map, p, stream ? 1 : 0);
@@ -76,9 +75,9 @@ static void send_batch(struct broker *b, struct mp_slice topic, struct packer *p
         buf_pack_str(map, "stream");
         buf_pack_str(map, stream->config->name);
     }
-    send_frame(socket, topic.data, topic.len, 1);
-    send_frame(socket, map->data, map->len, 1);
-    send_frame(socket, p->bytes.data, p->bytes.len, 0);
+    send_frame(b, SOCK_BATCH, topic.data, topic.len, 1);
+    send_frame(b, SOCK_BATCH, map->data, map->len, 1);
+    send_frame(b, SOCK_BATCH, p->bytes.data, p->bytes.len, 0);
     b->counters[C_LIVE_OUT] += p->count;
     buf_clear(&p->bytes);
     p->count = 0;
@@ -162,6 +161,6 @@ void live_sync(struct broker *b, struct mp_slice nonce)
     char topic[80];
     int len = snprintf(topic, sizeof topic, "$sync.%.*s", (int) nonce.len, nonce.data);
     live_read_subscriptions(b); /* what stands by now is what the marker confirms */
-    send_frame(b->sockets.raw[SOCK_LIVE], topic, (size_t) len, 0);
-    send_frame(b->sockets.raw[SOCK_BATCH], topic, (size_t) len, 0);
+    send_frame(b, SOCK_LIVE, topic, (size_t) len, 0);
+    send_frame(b, SOCK_BATCH, topic, (size_t) len, 0);
 }

@@ -75,6 +75,7 @@ static void release(struct delivery *d)
     d->holder->in_flight--;
     d->holder->in_flight_bytes -= d->bytes;
     d->holder = NULL;
+    d->position->consumer->stream->committed = true; /* room in a window: pump */
 }
 
 void delivery_detach(struct delivery *d)
@@ -395,6 +396,17 @@ static void give_new(struct position *p, struct packing *k, const struct stored 
     packer_add(&k->packer, event);
 }
 
+static void forget_passed(struct position *p)
+{
+    size_t passed = 0;
+    while (passed < p->done.count && p->done.items[passed].to < p->cursor)
+        passed++;
+    if (!passed)
+        return;
+    p->done.count -= passed;
+    memmove(p->done.items, p->done.items + passed, p->done.count * sizeof *p->done.items);
+}
+
 static void pump_new(struct position *p)
 {
     struct broker *b = broker_of(p);
@@ -431,10 +443,7 @@ static void pump_new(struct position *p)
         b->lagging = true;
     }
     walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
-    while (p->done.count && p->done.items[0].to < p->cursor) {
-        memmove(p->done.items, p->done.items + 1, (p->done.count - 1) * sizeof *p->done.items);
-        p->done.count--;
-    }
+    forget_passed(p);
 }
 
 void position_pump(struct position *p)
@@ -539,6 +548,6 @@ void position_leave(struct position *p, struct sub *sub)
 
 uint64_t position_unfinished(const struct position *p)
 {
-    uint64_t durable = log_durable_seq(p->consumer->stream->log);
-    return p->pending.used + (durable >= p->cursor ? durable + 1 - p->cursor : 0);
+    struct log *log = p->consumer->stream->log;
+    return p->pending.used + (log_durable_seq(log) >= p->cursor ? log_events_from(log, p->cursor) : 0);
 }

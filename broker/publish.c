@@ -17,9 +17,9 @@ struct refusal {
 
 /* What became of an event. */
 struct placed {
-    const struct route *route;
+    struct stream *stream; /* NULL: live only */
     bool dup;
-    uint64_t seq; /* in the route's stream; 0: live only */
+    uint64_t seq;          /* 0 when live only */
 };
 
 static int check_event(struct broker *b, const struct header *h, size_t header_len, struct mp_slice body, struct placed *placed,
@@ -30,8 +30,8 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
         return error_set(&no->err, "BAD_VALUE", "the event has no topic");
     if (h->topic.data[0] == '$')
         return error_set(&no->err, "DENIED", "topics that begin with $ belong to the broker");
-    placed->route = route_find(b, h->topic);
-    if (!placed->route)
+    const struct route *route = route_find(b, h->topic); /* valid until the next route_find */
+    if (!route)
         return error_set(&no->err, "BAD_TOPIC", "\"%.*s\" is not a topic: lower-case words of a-z 0-9 _ - joined by dots, at most %d bytes",
                          (int) (h->topic.len < 80 ? h->topic.len : 80), h->topic.data, TOPIC_LEN_MAX);
     if (header_len > c->header_bytes_max)
@@ -39,8 +39,9 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
     if (body.len > c->body_bytes_max)
         return error_set(&no->err, "TOO_BIG", "the body is %zu bytes long; broker.body_max is %u (larger things belong in a store, with dataref)",
                          body.len, c->body_bytes_max);
-    if (placed->route->schema &&
-        schema_check(placed->route->schema, body.data, body.len, no->path, sizeof no->path, &no->err) < 0)
+    placed->stream = route->stream;
+    if (route->schema &&
+        schema_check(route->schema, body.data, body.len, no->path, sizeof no->path, &no->err) < 0)
         return -1;
     return 0;
 }
@@ -84,7 +85,7 @@ static struct mp_slice event_source(const struct header *h, const struct session
 static int place_event(struct broker *b, struct session *s, const struct header *h, struct mp_slice body, struct mp_slice id,
                        struct placed *placed, struct ls_error *err)
 {
-    struct stream *stream = placed->route->stream;
+    struct stream *stream = placed->stream;
     struct mp_slice source = event_source(h, s);
     if (stream) {
         if (check_room(b, s, body.len, err) < 0)
@@ -175,7 +176,7 @@ static void pack_place(struct buf *out, const struct stream *stream, uint64_t se
 
 static void answer_single(struct session *s, const struct header *h, struct mp_slice id, const struct placed *placed, size_t bytes)
 {
-    struct stream *stream = placed->route->stream;
+    struct stream *stream = placed->stream;
     if (h->has_n) {
         acks_numbered(s, stream, placed->seq, 1, h->n, placed->dup, bytes);
         return;
@@ -241,8 +242,15 @@ static void publish_header(struct broker *b, struct message *m, struct mp_slice 
 {
     struct header h;
     struct refusal no = {0};
-    if (header_read(map, bare, &h, &no.err) < 0 || take_number(m->session, &h, h.has_batch ? h.batch : 1, &no.err) < 0) {
-        refuse(b, m, &h, &no, 0, 1);
+    bool readable = header_read(map, bare, &h, &no.err) == 0;
+    struct ls_error number_err;
+    if (!readable)
+        header_read_control(map, &h); /* its number is used up all the same, and the ERR names it */
+    bool numbered = take_number(m->session, &h, h.has_batch ? h.batch : 1, &number_err) == 0;
+    if (!readable || !numbered) {
+        if (readable)
+            no.err = number_err;
+        refuse(b, m, &h, &no, h.has_batch ? WHOLE : 0, h.has_batch ? h.batch : 1);
         return;
     }
     if (h.has_batch) {
@@ -320,7 +328,7 @@ static int item_check(struct broker *b, struct item *item, struct refusal *no)
  * it in this batch. */
 static void item_dedup(struct broker *b, struct session *s, struct item *item)
 {
-    struct stream *stream = item->placed.route->stream;
+    struct stream *stream = item->placed.stream;
     if (!stream)
         return;
     uint64_t seq = log_next_seq(stream->log) + stream->batch_taken;
@@ -337,7 +345,7 @@ static void item_dedup(struct broker *b, struct session *s, struct item *item)
 
 static bool item_goes_to(const struct item *item, const struct stream *stream)
 {
-    return !item->refused && !item->placed.dup && item->placed.route->stream == stream;
+    return !item->refused && !item->placed.dup && item->placed.stream == stream;
 }
 
 /* Appends the batch's events of one stream as one entry; `whole` is the packed frame if all of it goes there. */
@@ -408,7 +416,7 @@ static void answer_batch_numbered(struct session *s, const struct header *h, con
 {
     for (uint64_t i = 0; i < h->batch; i++)
         if (!items[i].refused)
-            acks_numbered(s, items[i].placed.route->stream, items[i].placed.seq, 1, h->n + i, items[i].placed.dup,
+            acks_numbered(s, items[i].placed.stream, items[i].placed.seq, 1, h->n + i, items[i].placed.dup,
                           items[i].header.len + items[i].body.len);
 }
 
@@ -426,12 +434,12 @@ static void answer_batch_single(struct session *s, const struct header *h, const
         dups += p->dup;
         if (p->seq && !p->dup && !first)
             first = &items[i];
-        if (!any || !p->route->stream || (lowest && p->route->stream->config->memory))
-            lowest = p->route->stream;
+        if (!any || !p->stream || (lowest && p->stream->config->memory))
+            lowest = p->stream;
         any = true;
         struct buf wait = {0};
         if (p->seq)
-            acks_single(s, p->route->stream, p->seq, p->seq, &wait, items[i].header.len + items[i].body.len);
+            acks_single(s, p->stream, p->seq, p->seq, &wait, items[i].header.len + items[i].body.len);
     }
     struct buf reply = {0};
     buf_pack_map(&reply, 2 + (first ? 2 : 0) + (dups > 0) + (refused > 0) + h->has_tag);
@@ -439,7 +447,7 @@ static void answer_batch_single(struct session *s, const struct header *h, const
     buf_pack_uint(&reply, h->batch);
     pack_level(&reply, any ? lowest : NULL);
     if (first)
-        pack_place(&reply, first->placed.route->stream, first->placed.seq);
+        pack_place(&reply, first->placed.stream, first->placed.seq);
     if (dups) {
         buf_pack_str(&reply, "dup");
         buf_pack_uint(&reply, dups);
@@ -469,9 +477,9 @@ static bool batch_check(struct broker *b, struct message *m, const struct header
             refuse(b, m, h, &no, i, 1);
             continue;
         }
-        struct stream *stream = item->placed.route->stream;
+        struct stream *stream = item->placed.stream;
         item_dedup(b, m->session, item);
-        uniform = uniform && !item->placed.dup && stream && stream == items[0].placed.route->stream;
+        uniform = uniform && !item->placed.dup && stream && stream == items[0].placed.stream;
     }
     return uniform;
 }

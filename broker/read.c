@@ -8,6 +8,7 @@
 #define COUNT_MAX 1000
 #define BYTES_DEFAULT (1u << 20)
 #define BYTES_MAX (8u << 20)
+#define TURN_BYTES_MAX (16u << 20) /* given to one session in one turn of the loop */
 #define LOOK_BYTES_MAX (16u << 20) /* a filtered read stops here and says where to go on */
 
 struct reading {
@@ -77,6 +78,7 @@ static void send_end(struct reading *r, uint64_t next)
     buf_fini(&tag);
 }
 
+/* Bytes wait in the peer's pipe until it reads; a reader that asks on and on without reading must not fill the memory. */
 static int get_one(struct reading *r, uint64_t seq, const struct buf *lead, uint32_t lead_pairs, struct ls_error *err)
 {
     struct walk walk = {0};
@@ -93,6 +95,8 @@ static int get_one(struct reading *r, uint64_t seq, const struct buf *lead, uint
         result = error_set(err, "NOT_FOUND", "stream %s has no event %llu", r->stream->config->name, (unsigned long long) seq);
     else
         deliver_one(r->m->session, lead, lead_pairs, &event, 0, r->stream);
+    if (result == 0)
+        r->m->session->turn_bytes += event.header.len + event.body.len;
     walk_fini(&walk);
     if (result == 0 && !r->m->delimited)
         send_end(r, seq + 1);
@@ -121,6 +125,7 @@ static int get_range(struct reading *r, const struct buf *lead, uint32_t lead_pa
                 break;
             sent++;
             bytes += size;
+            r->m->session->turn_bytes += size;
             if (r->batch && !packer_takes(&packer, &event, BYTES_MAX, COUNT_MAX))
                 deliver_packed(r->m->session, lead, lead_pairs, &packer, 0, r->stream);
             if (r->batch)
@@ -144,12 +149,21 @@ static int get_range(struct reading *r, const struct buf *lead, uint32_t lead_pa
 void on_get(struct broker *b, struct message *m)
 {
     struct reading r = {.m = m, .header = message_part(m, 1)};
+    struct session *s = m->session;
     struct mp header = mp_over(r.header.data, r.header.len), at;
     struct buf lead = {0};
     struct ls_error err;
     uint64_t seq;
     uint32_t pairs = pack_tag(&lead, r.header);
     int result = reading_stream(b, &r, header, &err);
+    if (s->turn != b->turn) {
+        s->turn = b->turn;
+        s->turn_bytes = 0;
+    }
+    if (result == 0 && (s->turn_bytes > TURN_BYTES_MAX || guard_is_slow(b, s->fd))) {
+        result = error_set(&err, "BUSY", "read what was sent before asking for more");
+        err.retry_ms = 20;
+    }
     if (result == 0 && mp_find(header, "seq", &at)) {
         result = mp_uint(&at, &seq) ? get_one(&r, seq, &lead, pairs, &err) : error_set(&err, "BAD_VALUE", "\"seq\" wants a number");
     } else if (result == 0) {

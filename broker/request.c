@@ -24,12 +24,13 @@ struct request {
     uint32_t attribute_count;
     struct buf body, joined;
     uint64_t credit, parts;
+    uint64_t unread;         /* bytes sent since the requester last gave credit */
     struct request *next_waiting, *prev_waiting;
 };
 
 static size_t request_bytes(const struct request *r)
 {
-    return sizeof *r + r->attributes.len + r->body.len;
+    return sizeof *r + r->attributes.len + r->body.len + r->joined.len;
 }
 
 /* ---- sending ---- */
@@ -389,14 +390,23 @@ void on_reply(struct broker *b, struct message *m)
         refuse_part(r, m, "TOO_BIG", "a part, or for a REQ socket all parts together, is over the limit");
         return;
     }
+    if (!r->single && r->unread > b->config->connection_bytes_max) {
+        send_to_worker(r, "CANCEL", NULL, 0, "gone");
+        fail_request(r, "QUOTA", "the requester takes too much at a time: give less credit, and MORE as parts are used");
+        finish(r);
+        return;
+    }
     if (!r->credit) {
         refuse_part(r, m, "QUOTA", "a part was sent without credit: wait for MORE");
         return;
     }
-    if (r->single)
+    r->unread += body.len;
+    if (r->single) {
         buf_add(&r->joined, body.data, body.len);
-    else
+        b->request_bytes += body.len;
+    } else {
         r->credit--;
+    }
     if (!r->single || !more)
         pass_part(r, m, more);
     r->parts++;
@@ -436,6 +446,7 @@ int request_credit(struct session *s, uint64_t rid, struct mp header, struct ls_
     if (read_limit(header, "parts", 1, PARTS_MAX, &parts, err) < 0)
         return -1;
     r->credit += parts;
+    r->unread = 0;
     if (r->worker)
         send_to_worker(r, "MORE", "parts", parts, NULL);
     return 0;

@@ -49,7 +49,7 @@ static void fd_bind(struct broker *b, struct session *s, int fd)
 
 struct session *session_require(struct broker *b, struct message *m)
 {
-    uint64_t key = XXH3_64bits(m->route, m->route_len) & ~(1ull << 63);
+    uint64_t key = XXH3_64bits_withSeed(m->route, m->route_len, b->seed) & ~(1ull << 63);
     struct session *s = map_get(&b->sessions, key);
     if (!s) {
         guard_events(b); /* an older connection with the same descriptor is forgotten first */
@@ -110,11 +110,8 @@ void session_lost(struct session *s)
 
 void sessions_lost_end(struct broker *b)
 {
-    while (b->lost_sessions) {
-        struct session *s = b->lost_sessions;
-        b->lost_sessions = s->next_lost;
-        session_end(s, "disconnected");
-    }
+    while (b->lost_sessions)
+        session_end(b->lost_sessions, "disconnected");
 }
 
 static void put_with_gone(struct session *s)
@@ -132,12 +129,23 @@ void session_doom(struct session *s, const char *reason)
     put_with_gone(s);
 }
 
+static void lost_remove(struct session *s)
+{
+    struct session **at = &s->broker->lost_sessions;
+    while (*at && *at != s)
+        at = &(*at)->next_lost;
+    if (*at)
+        *at = s->next_lost;
+}
+
 void session_end(struct session *s, const char *reason)
 {
     struct broker *b = s->broker;
     if (s->ended)
         return;
     s->ended = true;
+    if (s->lost)
+        lost_remove(s);
     if (!s->gone)
         put_with_gone(s);
     if (s->introduced)
@@ -151,21 +159,8 @@ void session_end(struct session *s, const char *reason)
     map_remove(&b->sessions, s->key);
 }
 
-/* A lost session that ended otherwise meanwhile is about to be freed. */
-static void sessions_lost_unlink(struct broker *b)
-{
-    struct session **at = &b->lost_sessions;
-    while (*at) {
-        if ((*at)->gone)
-            *at = (*at)->next_lost;
-        else
-            at = &(*at)->next_lost;
-    }
-}
-
 void sessions_sweep(struct broker *b)
 {
-    sessions_lost_unlink(b);
     while (b->gone_sessions) {
         struct session *s = b->gone_sessions;
         b->gone_sessions = s->next_gone;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEQ_MAX (1ull << 62) /* no log gets there; below it no count of numbers overflows */
 #define SEQS_MAX 20000 /* numbers that one NAK, TERM or WIP may name */
 
 struct sync_wait { /* an ACK whose state is not yet on disk */
@@ -56,11 +57,15 @@ static int settling_read(struct message *m, struct settling *k, struct ls_error 
 static bool next_range(struct mp *r, uint64_t *from, uint64_t *to)
 {
     uint32_t two;
-    if (mp_uint(r, from)) {
+    if (mp_uint(r, from))
         *to = *from;
-        return true;
-    }
-    return mp_array(r, &two) && two == 2 && mp_uint(r, from) && mp_uint(r, to) && *from <= *to;
+    else if (!mp_array(r, &two) || two != 2 || !mp_uint(r, from) || !mp_uint(r, to))
+        return false;
+    if (*from > *to)
+        return false;
+    *from = *from < SEQ_MAX ? *from : SEQ_MAX;
+    *to = *to < SEQ_MAX ? *to : SEQ_MAX;
+    return true;
 }
 
 static int seqs_check(struct mp seqs, bool bounded, uint32_t *items, struct ls_error *err)
@@ -140,6 +145,13 @@ void settle_synced(struct stream *s)
     s->sync_wait_count = keep;
 }
 
+void settle_fini(struct stream *s)
+{
+    for (size_t i = 0; i < s->sync_wait_count; i++)
+        buf_fini(&s->sync_waits[i].reply);
+    free(s->sync_waits);
+}
+
 static void acknowledge(struct settling *k, uint32_t items)
 {
     struct position *p = k->sub->position;
@@ -196,6 +208,7 @@ void on_settle(struct broker *b, struct message *m)
         if (next_range(&k.seqs, &from, &to))
             for (uint64_t seq = from; seq <= to; seq++)
                 settle_one(&k, verb, seq);
+    k.sub->position->consumer->stream->committed = true; /* room in the window: pump */
     if (k.stale.count)
         answer_stale(&k);
     else if (k.has_tag)

@@ -42,7 +42,8 @@ static zsock_t *socket_new(struct broker *b, enum socket_name name)
 static int monitor_open(struct broker *b, enum socket_name name)
 {
     char address[64];
-    snprintf(address, sizeof address, "inproc://monitor-%p-%d", (void *) b, (int) name);
+    /* libzmq gives an address back some time after the socket was closed: a second attempt needs another one. */
+    snprintf(address, sizeof address, "inproc://monitor-%p-%d-%u", (void *) b, (int) name, b->sockets.attempts);
     void *raw = b->sockets.raw[name];
     if (zmq_socket_monitor(raw, address, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED) < 0)
         return -1;
@@ -77,6 +78,7 @@ static int bind_ipc(struct broker *b, struct ls_error *err)
 
 static int open_all(struct broker *b, struct ls_error *err)
 {
+    b->sockets.attempts++;
     for (int i = 0; i < SOCK_COUNT; i++) {
         b->sockets.zsock[i] = socket_new(b, (enum socket_name) i);
         if (!b->sockets.zsock[i])
@@ -89,17 +91,24 @@ static int open_all(struct broker *b, struct ls_error *err)
 }
 
 /* Port 0: whichever five in a row are free. The first is the system's choice, the others follow or it tries again. */
+static int bind_first(struct broker *b, int *port, struct ls_error *err)
+{
+    char endpoint[256];
+    size_t size = sizeof endpoint;
+    void *router = b->sockets.raw[SOCK_ROUTER];
+    snprintf(endpoint, sizeof endpoint, "tcp://%s:*", b->config->host);
+    if (zmq_bind(router, endpoint) < 0 || zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, endpoint, &size) < 0)
+        return error_set(err, "SYSTEM", "cannot listen on %s: %s", b->config->host, zmq_strerror(zmq_errno()));
+    *port = (int) strtol(strrchr(endpoint, ':') + 1, NULL, 10);
+    return *port <= 65535 - (SOCK_COUNT - 1) ? 0 : error_set(err, "CONFLICT", "no five free ports in a row were found");
+}
+
 static int bind_all(struct broker *b, struct ls_error *err)
 {
     int port = b->config->port;
-    if (!port) {
-        zsock_t *probe = zsock_new(ZMQ_PULL);
-        port = zsock_bind(probe, "tcp://%s:*", b->config->host);
-        zsock_destroy(&probe);
-        if (port < 0 || port > 65531)
-            return error_set(err, "CONFLICT", "no free port found");
-    }
-    for (int i = 0; i < SOCK_COUNT; i++)
+    if (!port && bind_first(b, &port, err) < 0)
+        return -1;
+    for (int i = b->config->port ? 0 : 1; i < SOCK_COUNT; i++)
         if (bind_tcp(b, (enum socket_name) i, port + i, err) < 0)
             return -1;
     b->port = port;

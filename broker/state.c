@@ -334,8 +334,8 @@ static void on_record(void *arg, const uint8_t *data, size_t len)
     if (ok && mp_is(kind, "consumer")) {
         ok = read_consumer(s, name, &r);
     } else if (ok) {
-        struct consumer *c = consumer_find(s->broker, (struct mp_slice){name, strlen(name)});
-        ok = !c || c->stream != s || read_change(c, kind, &r);
+        struct consumer *c = stream_consumer(s, (struct mp_slice){name, strlen(name)});
+        ok = !c || read_change(c, kind, &r);
     }
     if (!ok)
         logger_put(LEVEL_WARN, "state-record", "a record of consumers' state could not be read and was skipped", "stream=%s bytes=%zu",

@@ -24,6 +24,8 @@ static void on_failed(void *arg, struct log *log, uint64_t from, uint64_t to, co
     struct stream *s = arg;
     (void) log;
     dedup_forget_from(&s->dedup, from); /* they were the latest: a resend is no duplicate */
+    if (s == s->broker->sys)
+        deadletters_failed(s->broker, from, to);
     acks_fail(s->broker, s, from, to, err);
 }
 
@@ -75,6 +77,7 @@ void stream_fini(struct stream *s)
         consumer_destroy(s->consumers[s->consumer_count - 1]);
     free(s->consumers);
     dedup_fini(&s->dedup);
+    settle_fini(s);
     walk_fini(&s->live);
 }
 
@@ -112,6 +115,12 @@ static struct stream *stream_for(struct broker *b, struct mp_slice topic)
     return NULL;
 }
 
+void routes_trim(struct broker *b)
+{
+    if (b->routes.used >= ROUTES_MAX)
+        routes_clear(b);
+}
+
 void routes_clear(struct broker *b)
 {
     size_t at = 0;
@@ -123,14 +132,12 @@ void routes_clear(struct broker *b)
 
 const struct route *route_find(struct broker *b, struct mp_slice topic)
 {
-    uint64_t key = XXH3_64bits(topic.data, topic.len);
+    uint64_t key = XXH3_64bits_withSeed(topic.data, topic.len, b->seed);
     struct route *route = map_get(&b->routes, key);
     if (route && route->len == topic.len && !memcmp(route->topic, topic.data, topic.len))
         return route;
     if (!topic_valid(topic.data, topic.len))
         return NULL;
-    if (b->routes.used >= ROUTES_MAX)
-        routes_clear(b); /* a flood of topics costs time, not memory */
     free(map_remove(&b->routes, key));
     route = xcalloc(1, sizeof *route);
     memcpy(route->topic, topic.data, topic.len);

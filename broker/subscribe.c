@@ -230,6 +230,9 @@ void on_subscribe(struct broker *b, struct message *m)
     if (m->delimited) {
         error_set(&err, "BAD_FRAME", "a REQ socket gets one reply to each message; subscribe from a DEALER");
         fail(m, false, 0, &err);
+    } else if (!m->session->introduced) {
+        error_set(&err, "NO_SESSION", "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
+        fail(m, false, 0, &err);
     } else if (!mp_find(header, "cid", &at) || !mp_uint(&at, &cid)) {
         error_set(&err, "BAD_VALUE", "\"cid\" is missing or not a number");
         fail(m, false, 0, &err);

@@ -14,7 +14,7 @@ static const struct verb {
     {"PUB", on_publish, false, true},    {"ACK", on_settle, true, false},   {"NAK", on_settle, true, false},
     {"TERM", on_settle, true, false},    {"WIP", on_settle, true, false},   {"MORE", on_more, false, false},
     {"PING", on_ping, false, false},     {"REP", on_reply, true, false},    {"REQ", on_request, false, false},
-    {"CANCEL", on_cancel, false, false}, {"GET", on_get, false, false},     {"SUB", on_subscribe, true, false},
+    {"CANCEL", on_cancel, false, false}, {"GET", on_get, false, false},     {"SUB", on_subscribe, false, false},
     {"HELLO", on_hello, false, false},   {"BYE", on_bye, true, false},      {"ADM", on_admin, false, false},
 };
 

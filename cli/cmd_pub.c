@@ -182,7 +182,8 @@ static bool next_line(struct pub *p, const char **line, size_t *len)
 
 static void read_input(struct pub *p)
 {
-    memmove(p->input.data, p->input.data + p->used, p->input.len - p->used);
+    if (p->used)
+        memmove(p->input.data, p->input.data + p->used, p->input.len - p->used);
     p->input.len -= p->used;
     p->used = 0;
     if (p->input.len > LINE_BYTES_MAX) {

@@ -37,7 +37,7 @@ struct mp_value {
 
 static inline struct mp mp_over(const void *data, size_t len)
 {
-    return (struct mp){data, (const uint8_t *) data + len};
+    return (struct mp){data, len ? (const uint8_t *) data + len : data}; /* no bytes may be NULL */
 }
 
 enum mp_type mp_peek(const struct mp *r);             /* MP_BAD at the end */

@@ -7,6 +7,10 @@ import pytest
 from bus import LINESHAFT, Bus
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "short: part of the short runs under sanitizers")
+
+
 def pytest_sessionstart(session):
     if not os.access(LINESHAFT, os.X_OK):
         raise pytest.UsageError(f"{LINESHAFT} is not a program: build it with `make`, or name another in LINESHAFT")

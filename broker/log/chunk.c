@@ -105,6 +105,8 @@ void chunk_cut(struct log *log, struct place from)
 
 bool chunk_find(const struct log *log, uint64_t seq, uint64_t *number)
 {
+    if (!log->chunk_count)
+        return false;
     struct chunk *const *chunks = log->chunks + log->chunk_first;
     size_t low = 0, high = log->chunk_count;
     while (high && !chunks[high - 1]->used) /* the last one may have been emptied */

@@ -15,7 +15,7 @@
 /* ---- segments ---- */
 
 /* The first segment that holds something at or behind `seq`; NULL if none does. */
-struct segment *log_segment_of(struct log *log, uint64_t seq)
+static struct segment *segment_of(struct log *log, uint64_t seq)
 {
     size_t low = 0, high = log->segment_count;
     while (low < high) {
@@ -44,7 +44,7 @@ static struct segment *segment_by_number(const struct log *log, uint64_t number)
     return low < log->segment_count && log->segments[low]->head.number == number ? log->segments[low] : NULL;
 }
 
-int log_segment_fd(struct log *log, struct segment *segment)
+static int segment_fd(struct log *log, struct segment *segment)
 {
     segment->read_at = ++log->read_count;
     if (segment->fd >= 0)
@@ -138,7 +138,7 @@ static int position(struct log_cursor *cursor, struct segment *segment, struct l
     struct log *log = cursor->log;
     if (cursor->segment == segment->head.number)
         return 0;
-    int fd = log_segment_fd(log, segment);
+    int fd = segment_fd(log, segment);
     window_fini(&cursor->window); /* of another file */
     uint64_t offset = BLOCK_BYTES;
     struct segment_view view = {fd, segment->head.id, segment->end};
@@ -186,7 +186,7 @@ static int next_in(struct log_cursor *cursor, struct segment *segment, struct lo
     struct log *log = cursor->log;
     if (position(cursor, segment, err))
         return -1;
-    struct segment_view view = {log_segment_fd(log, segment), segment->head.id, segment->end};
+    struct segment_view view = {segment_fd(log, segment), segment->head.id, segment->end};
     if (view.fd < 0)
         return refuses(log, segment, err);
     for (;;) {
@@ -229,7 +229,7 @@ int log_cursor_next(struct log_cursor *cursor, struct log_entry *entry, struct l
             return rc;
         struct segment *segment = cursor->segment ? segment_by_number(log, cursor->segment) : NULL;
         if (!segment || segment->last < cursor->seq) {
-            segment = log_segment_of(log, cursor->seq);
+            segment = segment_of(log, cursor->seq);
             if (!segment)
                 return 0;
         }
@@ -245,14 +245,15 @@ int log_cursor_next(struct log_cursor *cursor, struct log_entry *entry, struct l
 static int first_at(struct log *log, struct segment *segment, enum record_key key, uint64_t value, struct record_head *head)
 {
     struct log_window window = {0};
-    struct segment_view view = {log_segment_fd(log, segment), segment->head.id, segment->end};
+    struct segment_view view = {segment_fd(log, segment), segment->head.id, segment->end};
     uint64_t offset = view.fd < 0 ? 0 : record_bisect(&view, &window, key, value);
     int found = offset ? 0 : -1;
     while (!found) {
         enum record_state state = record_search(&view, &window, &offset, 0, head);
         if (state == RECORD_END || state == RECORD_ERROR || head->seq > segment->last)
             break;
-        if (key == KEY_TIME ? (uint64_t) head->ts_us >= value : head->ordinal + head->count > value)
+        uint64_t reach = key == KEY_TIME ? (uint64_t) head->ts_us : (key == KEY_SEQ ? head->seq : head->ordinal) + head->count - 1;
+        if (reach >= value)
             found = 1;
         offset += record_size(head);
     }
@@ -298,4 +299,20 @@ uint64_t log_seq_back(struct log *log, uint64_t count)
         break;
     }
     return log->next_seq;
+}
+
+uint64_t log_events_from(struct log *log, uint64_t seq)
+{
+    seq = MAX(seq, log_first_seq(log));
+    for (size_t i = 0; i < log->segment_count; i++) {
+        struct record_head head;
+        const struct segment *segment = log->segments[i];
+        if (segment->last < seq || segment->last < segment->head.base)
+            continue;
+        if (first_at(log, log->segments[i], KEY_SEQ, seq, &head) > 0) {
+            uint64_t before = head.ordinal + (head.seq < seq ? seq - head.seq : 0);
+            return log->committed_ordinal > before ? log->committed_ordinal - before : 0;
+        }
+    }
+    return 0;
 }

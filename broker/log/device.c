@@ -242,6 +242,16 @@ static void take_flight(struct log_device *dev)
     }
 }
 
+static bool device_busy(const struct log_device *dev)
+{
+    if (dev->flying || dev->tasks)
+        return true;
+    for (const struct log *log = dev->logs; log; log = log->next)
+        if (log->pending_bytes || log->flying || log->rescue != RESCUE_NO || states_pending(log, dev->flushing))
+            return true;
+    return false;
+}
+
 static int64_t timers(struct log_device *dev, int64_t now)
 {
     int64_t due = INT64_MAX;
@@ -294,16 +304,6 @@ int64_t log_device_poll(struct log_device *dev, int64_t now_mono_ms)
         log_retry(log, now_mono_ms);
     fly(dev);
     return timers(dev, now_mono_ms);
-}
-
-bool device_busy(const struct log_device *dev)
-{
-    if (dev->flying || dev->tasks)
-        return true;
-    for (const struct log *log = dev->logs; log; log = log->next)
-        if (log->pending_bytes || log->flying || log->rescue != RESCUE_NO || states_pending(log, dev->flushing))
-            return true;
-    return false;
 }
 
 void log_device_wait(struct log_device *dev)
@@ -387,6 +387,22 @@ static void device_free(struct log_device *dev)
     free(dev);
 }
 
+/* Makes the directory and those above it. */
+static int make_dirs(const char *dir)
+{
+    char *path = xstrdup(dir);
+    int result = 0;
+    for (char *slash = strchr(path + 1, '/'); slash && result == 0; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        result = mkdir(path, 0755) && errno != EEXIST ? -1 : 0;
+        *slash = '/';
+    }
+    if (result == 0)
+        result = mkdir(path, 0750) && errno != EEXIST ? -1 : 0;
+    free(path);
+    return result;
+}
+
 struct log_device *log_device_open(const char *dir, struct ls_error *err)
 {
     struct log_device *dev = xcalloc(1, sizeof *dev);
@@ -404,7 +420,7 @@ struct log_device *log_device_open(const char *dir, struct ls_error *err)
         error_set(err, "SYSTEM", "cannot make an event descriptor: %s", strerror(errno));
         goto fail;
     }
-    if (mkdir(dir, 0750) && errno != EEXIST) {
+    if (make_dirs(dir) < 0) {
         error_set(err, "SYSTEM", "cannot create the data directory %s: %s", dir, strerror(errno));
         goto fail;
     }

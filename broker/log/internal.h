@@ -110,7 +110,7 @@ struct log {
     int64_t ts_us;
     uint64_t committed, committed_ordinal, synced, settled; /* settled: committed, or reported as failed */
     uint64_t floor;      /* meta.floor on disk */
-    bool floor_asked;
+    bool floor_asked, meta_unsaved;
     uint64_t pending_bytes;
 
     struct group front, flight;
@@ -187,7 +187,6 @@ struct log_device {
 
 /* device.c */
 void device_task(struct log_device *dev, struct task **task);
-bool device_busy(const struct log_device *dev);
 /* device_spare_stop ends the filling of a spare, waiting for the step under way. */
 void device_spare_stop(struct log_device *dev, struct spare *spare);
 
@@ -236,10 +235,6 @@ void log_retry(struct log *log, int64_t now);
 
 /* recover.c */
 int log_recover(struct log *log, struct ls_error *err);
-
-/* cursor.c */
-struct segment *log_segment_of(struct log *log, uint64_t seq);
-int log_segment_fd(struct log *log, struct segment *segment);
 
 /* state_file.c: for all state files of a log, but for the lists of those that fly */
 void states_hand_over(struct log *log, int64_t now, bool flush, struct state_file **flying);

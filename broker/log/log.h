@@ -86,6 +86,10 @@ uint64_t log_seq_at_time(struct log *log, int64_t ts_us); /* first sequence numb
 /* log_seq_back: the sequence number such that at most `count` events are at or after it. */
 uint64_t log_seq_back(struct log *log, uint64_t count);
 
+/* log_events_from: how many committed events are at or after `seq` (numbers have gaps, so this is not a difference). A look at the
+ * disk if seq is not in memory. */
+uint64_t log_events_from(struct log *log, uint64_t seq);
+
 /* log_retain drops what the limits allow (whole segments, oldest first, never the one being written). Call now and then. */
 void log_retain(struct log *log, int64_t now_wall_us);
 

@@ -77,6 +77,19 @@ int meta_read(int dir, struct meta *meta, bool *doubtful)
     return slot;
 }
 
+/* Damage: `before` is the state in front of it, `from` the first sequence number it may have held; the next good record
+ * has found_seq at found_offset. */
+struct damage {
+    struct scan before;
+    uint64_t from, found_seq, found_offset;
+};
+struct walk {
+    struct scan scan;
+    uint64_t proof; /* highest sequence number that some record says was synced */
+    struct damage *damages;
+    size_t count, room;
+};
+
 static bool counts(const struct record_head *head, uint64_t last, uint64_t void_from, uint64_t void_to)
 {
     return head->seq <= last && !(head->seq >= void_from && head->seq <= void_to);
@@ -92,7 +105,9 @@ static void step(struct walk *walk, uint64_t offset, const struct record_head *h
         walk->proof = MAX(walk->proof, head->seq - MIN(head->behind, head->seq));
 }
 
-int segment_walk(const struct segment_view *view, const struct segment_head *segment, uint64_t last, uint64_t void_from,
+/* Reads a segment up to its last good record, or the first one beyond `last` or among void_from..void_to. -1 with errno if
+ * the disk refuses. The caller frees walk->damages. */
+static int segment_walk(const struct segment_view *view, const struct segment_head *segment, uint64_t last, uint64_t void_from,
                  uint64_t void_to, struct walk *walk)
 {
     struct log_window window = {0};

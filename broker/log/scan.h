@@ -23,23 +23,6 @@ struct scan {
     uint64_t junk;    /* end of what follows and does not count; offset if nothing does */
 };
 
-/* Damage: `before` is the state in front of it, `from` the first sequence number it may have held; the next good record
- * has found_seq at found_offset. */
-struct damage {
-    struct scan before;
-    uint64_t from, found_seq, found_offset;
-};
-struct walk {
-    struct scan scan;
-    uint64_t proof; /* highest sequence number that some record says was synced */
-    struct damage *damages;
-    size_t count, room;
-};
-/* segment_walk reads a segment up to its last good record, or the first one beyond `last` or among void_from..void_to. -1
- * with errno if the disk refuses. The caller frees walk->damages. */
-int segment_walk(const struct segment_view *view, const struct segment_head *head, uint64_t last, uint64_t void_from,
-                 uint64_t void_to, struct walk *walk);
-
 /* scan_tail decides where the last segment ends: damage up to `proof` (or to what the records themselves prove) is
  * reported as lost, later damage ends it. */
 int scan_tail(struct log *log, struct segment *segment, uint64_t proof, struct scan *scan);

@@ -36,6 +36,7 @@ void log_meta_task(struct log *log)
     struct task *task = xcalloc(1, sizeof *task);
     log->meta.generation++;
     log->meta.floor = log->next_seq;
+    log->meta_unsaved = false;
     *task = (struct task){.kind = TASK_META, .log = log, .meta = log->meta};
     device_task(log->dev, &task);
 }
@@ -293,6 +294,8 @@ void log_retry(struct log *log, int64_t now)
     if (!log->retry_at || now < log->retry_at || log->spare_asked)
         return;
     log->retry_at = 0;
+    if (log->meta_unsaved)
+        log_meta_task(log);
     if (log->spare)
         spare_arrived(log);
     else
@@ -330,11 +333,15 @@ static void drop_done(struct log *log, struct task *task)
 static void meta_done(struct log *log, struct task *task)
 {
     log->floor_asked = false;
-    if (!task->error)
+    if (!task->error) {
         log->floor = MAX(log->floor, task->meta.floor);
-    else
-        logger_put(LEVEL_WARN, "log-meta-failed", "the log's meta file could not be written", "stream=%s error=\"%s\"", log->name,
-                   strerror(task->error));
+        return;
+    }
+    logger_put(LEVEL_WARN, "log-meta-failed", "the log's meta file could not be written; trying again in a second",
+               "stream=%s error=\"%s\"", log->name, strerror(task->error));
+    log->meta_unsaved = true;
+    if (!log->retry_at)
+        log->retry_at = log->dev->now + RETRY_MS;
 }
 
 void log_task_done(struct log *log, struct task *task)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* State files: two files in turn, a generation each, that begin with a checkpoint and go on with appended records. Made
  * at full size and written over, so that a full disk does not stop them. state_read.c reads them. */
+#include "broker/log/state_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "broker/log/internal.h"
-#include "broker/log/state_file.h"
 #include "lib/buf.h"
 #include "lib/error.h"
 #include "lib/logger.h"

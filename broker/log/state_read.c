@@ -112,9 +112,10 @@ static uint64_t end_of_bytes(const struct state_content *content)
     return end;
 }
 
+/* Nothing was ever stored: at most the making of the file was cut off, in its header or the empty first checkpoint. */
 static bool is_empty(const struct state_content *content)
 {
-    for (size_t i = 0; i < content->len; i++)
+    for (size_t i = BLOCK_BYTES + sizeof(struct state_record); i < content->len; i++)
         if (content->data[i])
             return false;
     return true;

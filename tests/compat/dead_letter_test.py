@@ -106,3 +106,39 @@ def test_dead_letters_can_be_followed_like_any_event(bus):
     give_up(bus)
     event, = watch.events(1, ack=7)
     assert event.head["topic"] == "$dlq.w"
+
+
+def test_a_dead_letter_keeps_the_last_ten_attempts_and_500_bytes_of_each_error(bus):
+    c = bus.client("c")
+    c.ok("SUB", {**W, "max_deliver": 12}, cid=1)
+    seq, = bus.publish("job.a")
+    for attempt in range(1, 13):
+        assert c.expect("MSG").head["attempt"] == attempt
+        c.send("NAK", cid=1, seqs=[seq], error=f"{attempt}-" + "x" * 1000)
+    bus.until("the dead letter", lambda: bus.admin("dlq")["seqs"])
+    attempts = unpack(bus.stream("$sys")[0].body)["attempts"]
+    assert [a["attempt"] for a in attempts] == list(range(3, 13))
+    assert all(len(a["error"]) == 500 for a in attempts)
+
+
+def test_replaying_what_retention_took_is_trimmed(make_bus):
+    bus = make_bus(more="  short: { topics: ['short.>'], segment: 64KiB, retain: { size: 128KiB } }")
+    c, d = bus.client("c"), bus.dealer()
+    c.ok("SUB", cid=1, consumer="w", stream="short", takes=["short.one"])
+    seq = d.ok("PUB", {"topic": "short.one"}, b"x")["seq"]
+    c.expect("MSG")
+    c.send("TERM", cid=1, seqs=[seq])
+    bus.until("the dead letter", lambda: bus.admin("dlq")["seqs"])
+    d.pipeline(150, lambda i: ({"topic": "short.a"}, pack(b"x" * 10000)))
+
+    def trimmed():
+        d.send("GET", stream="short", seq=seq)
+        if d.recv().verb == "ERR":
+            return True
+        d.expect("END")
+        return False
+
+    bus.until("retention", trimmed, patience=60)
+    letter, = bus.admin("dlq")["seqs"]
+    d.err("TRIMMED", "ADM", op="dlq.replay", seq=letter)
+    d.ok("ADM", op="dlq.drop", seq=letter)

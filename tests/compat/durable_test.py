@@ -341,3 +341,13 @@ def test_what_was_acknowledged_after_a_restart_never_comes_again(bus):
         got.append(next_event(c)[0])
         c.send("ACK", cid=1, seqs=[got[-1]])
     assert sorted(got) == [seqs[1], seqs[2], last]
+
+
+def test_a_tag_has_exactly_one_answer(bus):
+    c = join(bus)
+    seq, = bus.publish("job.a")
+    next_event(c)
+    assert c.ok("WIP", cid=1, seqs=[seq], tag=1)["tag"] == 1
+    assert c.err("STALE", "NAK", cid=1, seqs=[seq + 5], tag=2)["tag"] == 2
+    assert c.ok("ACK", cid=1, seqs=[seq], tag=3)["tag"] == 3
+    assert c.barrier() == []

@@ -67,11 +67,11 @@ def test_batch_bytes(make_bus):
     bus = make_bus(broker="  batch_max: 1MiB\n  body_max: 500KiB", segment="4MiB")
     d = bus.dealer()
     jobs = [({"topic": "job.a", "id": str(i)}, b"x" * 10000) for i in range(120)]
-    d.ok("PUB", {"batch": 100}, pack_batch(jobs[:100]))
+    d.ok("PUB", {"batch": 90}, pack_batch(jobs[:90]))
     d.err("TOO_BIG", "PUB", {"batch": 1}, pack_batch([({"topic": "job.a", "id": "x"}, b"x" * (500 * 1024 + 1))]))
     d.send("PUB", {"batch": 120}, pack_batch(jobs))  # a frame over the limit: disconnected, and nothing is stored
     bus.dealer().ok("PUB", {"topic": "job.a", "id": "last"}, b"x")
-    assert len(bus.stream(bytes=8 << 20)) == 101
+    assert len(bus.stream(bytes=8 << 20)) == 91
 
 
 def test_a_frame_far_over_the_limit_disconnects_its_sender_only(bus):
@@ -87,6 +87,17 @@ def test_topic_bytes(bus, topic, fine):
     d = bus.dealer()
     d.send("PUB", {"topic": topic}, b"x")
     assert d.recv().verb == ("OK" if fine else "ERR")
+
+
+def test_hello_tells_the_batch_limit_that_the_smallest_segment_allows(bus):
+    hello = bus.client().hello
+    assert limit == 8192 + (1 << 20)  # 1 MiB segments are raised until the largest event fits
+    assert hello["header_max"] + hello["body_max"] <= limit < 2 << 20
+    d = bus.dealer()
+    jobs = [({"topic": "job.a", "id": str(i)}, b"x" * 1000) for i in range(limit // 1000)]
+    head = d.err("TOO_BIG", "PUB", {"batch": len(jobs), "n": 1}, pack_batch(jobs))
+    assert (head["n"], head["count"]) == (1, len(jobs))
+    d.ok("PUB", {"batch": 500, "n": len(jobs) + 1}, pack_batch(jobs[:500]))
 
 
 def test_subscriptions_and_services_share_a_limit_of_64(bus):

@@ -247,3 +247,25 @@ def test_every_event_that_a_slow_linger_lets_out_arrives(bus):
         p.send_frames(b"job.a", pack(i))
         p.close(linger=2000)
     bus.until("50 events", lambda: len(bus.stream()) == 50)
+
+
+def test_a_bare_map_may_be_numbered_and_tagged(bus):
+    d = bus.dealer()
+    d.send_frames(pack({"topic": "job.a", "data": 1, "tag": "t"}))
+    assert d.expect("OK").head["tag"] == "t"
+    d.send_frames(pack({"topic": "job.a", "n": 1, "data": 2}))
+    assert d.expect("OK").head["upto"] == 1
+    d.send_frames(pack({"topic": "job.a"}))
+    d.expect("OK")
+    d.send_frames(b"job.a")
+    d.expect("OK")
+    events = bus.stream()
+    assert [e.body for e in events] == [pack(1), pack(2), b"", b""]
+    assert not {"n", "tag", "data"} & {key for e in events for key in e.head}
+
+
+def test_several_open_publishes_are_answered_in_their_order(bus):
+    d = bus.dealer()
+    for i in range(100):
+        d.send("PUB", {"topic": ("job.a", "mem.a", "live.a")[i % 3], "tag": i}, b"x")
+    assert [d.expect("OK").head["tag"] for _ in range(100)] == list(range(100))

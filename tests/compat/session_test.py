@@ -198,3 +198,30 @@ def test_ipc_twins(make_bus, tmp_path):
     for name in ("live", "pub", "batch"):
         assert (folder / name).exists()
     d.close(), p.close()
+
+
+def test_a_second_hello_starts_the_session_over(bus):
+    c = bus.client("c")
+    c.ok("SUB", cid=1, topics=["live.>"])
+    c.ok("HELLO", v=1, client="d")
+    bus.dealer().ok("PUB", {"topic": "live.a"}, b"x")
+    assert c.barrier() == []
+    c.ok("SUB", cid=1, topics=["live.>"])
+
+
+def test_only_a_consumer_that_nobody_uses_or_declares_can_be_dropped(make_bus):
+    bus = make_bus(more="consumers:\n  report: { stream: events, takes: [job.done] }")
+    c, d = bus.client("c"), bus.dealer()
+    c.ok("SUB", cid=1, consumer="w", stream="events", takes=["job.>"])
+    d.err("CONFLICT", "ADM", op="consumer.drop", consumer="w")
+    d.err("DENIED", "ADM", op="consumer.drop", consumer="report")
+    c.ok("BYE")
+    d.ok("ADM", op="consumer.drop", consumer="w")
+
+
+@pytest.mark.parametrize("verb, keys", [("SUB", {"cid": 1, "topics": ["job.>"]}), ("GET", {"stream": "events", "from": 0})])
+def test_a_req_socket_is_told_what_it_cannot_do(bus, verb, keys):
+    r = bus.req()
+    r.ok("HELLO", v=1, client="r")
+    r.err("BAD_FRAME", verb, keys)
+    r.ok("PUB", {"topic": "job.a"}, b"x")

@@ -122,7 +122,7 @@ static void turn(struct driver *driver)
     struct pollfd ready = {.fd = log_device_fd(driver->dev), .events = POLLIN};
     log_device_submit(driver->dev);
     poll(&ready, 1, 2);
-    log_device_poll(driver->dev, clock_mono_ms());
+    log_device_poll(driver->dev, clock_mono_ms() * 20); /* a second's retry after 50 ms */
     tell_state(driver);
 }
 
@@ -221,6 +221,7 @@ int main(int argc, char **argv)
     void *symbol = dlsym(RTLD_DEFAULT, "recorder_note");
     memcpy(&note, &symbol, sizeof note);
     logger_init("driver", LEVEL_ERROR);
+    setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 6)
         driver.random ^= strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15u;
     if (open_all(&driver, argv[2]))

@@ -105,7 +105,8 @@ def test_a_disk_that_is_really_full(full_disk, bus_on):
     assert told["name"] == "DISK_FULL" and told["number"] == 507 and told["again"] is True and told["retry_ms"] > 0
     assert len(p.acknowledged) > 100
     seqs = [e.seq for e in c.events(10)]
-    c.ok("ACK", cid=1, seqs=seqs, sync=True)  # reading and working off go on
+    c.send("ACK", cid=1, seqs=seqs, sync=True)  # reading and working off go on
+    c.wait("OK", cid=1)
     stream = next(s for s in bus.admin("streams")["streams"] if s["name"] == "events")
     assert stream["health"] == "full" and stream["problem"]
     check_log(bus, p)
@@ -113,7 +114,9 @@ def test_a_disk_that_is_really_full(full_disk, bus_on):
     p.until_accepted()
     bus.restart()
     check_log(bus, p)
-    assert bus.consumer("w")["acked"] >= 0
+    c = bus.client()
+    c.ok("SUB", cid=1, consumer="w")
+    assert c.events(1)[0].seq > seqs[-1]
     p.connect()
     p.until_accepted()
 
@@ -130,3 +133,128 @@ def test_a_full_disk_across_a_restart(full_disk, bus_on):
     full_disk.grow()
     p.until_accepted()
     assert check_log(bus, p)[:len(before)] == before
+
+
+class Faults:
+    """The preloaded shim: set("fdatasync EIO") makes calls fail from now on, set("") ends it."""
+
+    def __init__(self, folder):
+        self.control = folder / "fault"
+        self.control.write_text("")
+        self.library = folder / "fault.so"
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-o", self.library,
+                        ROOT / "tests" / "crash" / "preload" / "fault.c", "-ldl"], check=True)
+
+    def set(self, line):
+        self.control.write_text(line)
+
+    def env(self, folder):
+        sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        return {"LD_PRELOAD": str(self.library), "FAULT_DIR": str(folder), "FAULT_CONTROL": str(self.control),
+                "ASAN_OPTIONS": sanitizer.lstrip(":")}
+
+
+@pytest.fixture
+def faults(tmp_path):
+    return Faults(tmp_path)
+
+
+@pytest.fixture
+def shimmed(make_bus, tmp_path, faults):
+    bus = make_bus(start=False, env=faults.env(tmp_path / "bus0" / "data"))
+    return bus.start()
+
+
+REFUSALS = {"DISK_FULL": 507, "STORAGE": 503, "BUSY": 429}
+
+
+@pytest.mark.parametrize("fault, expected", [
+    ("pwrite,fallocate,ftruncate,open ENOSPC", {"DISK_FULL"}),
+    ("fallocate,ftruncate,open ENOSPC", {"DISK_FULL", "BUSY"}),
+    ("fdatasync EIO", {"STORAGE"}),
+    ("pwrite EIO", {"STORAGE"}),
+    ("pwrite,fdatasync,fsync,open,rename EIO", {"STORAGE"}),
+    ("open EMFILE", {"DISK_FULL", "STORAGE", "BUSY"}),
+])
+def test_a_failing_disk_is_told_and_service_resumes(shimmed, faults, fault, expected):
+    bus, p = shimmed, Publisher(shimmed)
+    p.send(100)
+    p.settle()
+    good = len(p.acknowledged)
+    assert good > 0
+    p.refused.clear()
+    faults.set(fault)
+    p.until_refused()
+    told = {head["name"] for head in p.refused}
+    assert told <= expected | {"BUSY"} and all(head["number"] == REFUSALS[head["name"]] for head in p.refused)
+    assert all(head["again"] is True and head["retry_ms"] > 0 for head in p.refused)
+    assert bus.client("reader").hello["v"] == 1 and len(bus.stream("events", batch=True)) >= good  # reading goes on
+    faults.set("")
+    p.until_accepted()
+    check_log(bus, p)
+    bus.restart()
+    check_log(bus, p)
+    p.connect()
+    p.until_accepted()
+
+
+@pytest.mark.parametrize("fault", ["fdatasync EIO 1", "pwrite EIO 1", "pwrite EIO 3", "fdatasync EIO 4", "pwrite EINTR 2", "rename EIO 1"])
+def test_one_failed_call_loses_nothing(shimmed, faults, fault):
+    """The batch that the failed call belonged to is written again, elsewhere, before anyone hears OK."""
+    bus, p = shimmed, Publisher(shimmed)
+    p.send(50)
+    p.settle()
+    faults.set(fault)
+    for _ in range(10):
+        p.send(50)
+        p.settle()
+    assert {head["name"] for head in p.refused} <= {"STORAGE", "BUSY"}
+    p.until_accepted()
+    check_log(bus, p)
+    faults.set("")
+    bus.restart()
+    check_log(bus, p)
+
+
+def test_a_broker_killed_while_the_disk_fails_keeps_what_it_acknowledged(shimmed, faults):
+    bus, p = shimmed, Publisher(shimmed)
+    p.send(100)
+    p.settle()
+    faults.set("pwrite,fdatasync EIO")
+    p.until_refused()
+    p.send(20)
+    bus.kill()
+    faults.set("")
+    bus.start()
+    check_log(bus, p)
+
+
+def test_a_slow_disk_makes_acknowledgements_wait_and_nothing_else(shimmed, faults):
+    bus = shimmed
+    d, other = bus.dealer(), bus.client("other")
+    d.ok("PUB", {"topic": "job.a"}, b"x")
+    faults.set("fdatasync SLOW 1500")
+    d.send("PUB", {"topic": "job.a", "tag": 1}, b"x")
+    for _ in range(20):
+        other.send("PING")
+        other.expect("PONG")
+    assert other.ok("PUB", {"topic": "live.a"}, b"x")["level"] == "none"
+    assert not d.socket.poll(0)
+    assert d.expect("OK").head["tag"] == 1
+
+
+def test_an_acknowledgement_with_sync_is_not_confirmed_by_a_failing_disk(shimmed, faults):
+    bus = shimmed
+    bus.publish("job.a", 2)
+    c = bus.client()
+    c.ok("SUB", cid=1, consumer="w", stream="events", takes=["job.>"])
+    first, second = [e.seq for e in c.events(2)]
+    faults.set("pwrite,fdatasync,open EIO")
+    c.send("ACK", cid=1, seqs=[first], sync=True, tag="no")
+    before = c.barrier()
+    assert all(m.verb == "ERR" for m in before)
+    faults.set("")
+    c.send("ACK", cid=1, seqs=[second], sync=True, tag="yes")
+    c.wait("OK", tag="yes")
+    bus.restart()
+    bus.until("the position", lambda: bus.consumer("w") and bus.consumer("w")["positions"][0]["pending"] <= 1)

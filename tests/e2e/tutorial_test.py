@@ -75,7 +75,8 @@ class Terminal:
             if line is None:
                 self.seen = len(output)
                 return
-            assert time.monotonic() < until, f"the page shows {line!r}; the terminal shows\n{output}"
+            waiting = time.monotonic() < until and self.process.poll() is None
+            assert waiting, f"the page shows {line!r}; the terminal shows\n{output}"
             signal.sigtimedwait([], 0.02)
 
 

@@ -269,13 +269,39 @@ static void files_that_cannot_be_read_are_a_named_refusal(void **state)
     char path[256];
     (void) state;
     rig_init(&rig);
-    open_state(&rig);
+    put(open_state(&rig), "a", true);
     rig_close(&rig);
     slot_path(&rig, 0, path);
-    rig_store(path, (const uint8_t *) "garbage", 7);
+    static uint8_t damaged[STATE_FILE_BYTES];
+    rig_load(path, damaged, sizeof damaged);
+    memset(damaged, 'x', BLOCK_BYTES);
+    rig_store(path, damaged, sizeof damaged);
     rig_open(&rig);
     assert_null(state_file_open(rig.log, "consumers", read_record, NULL, &rig.err));
     assert_string_equal(rig.err.name, "CORRUPT");
+    rig_fini(&rig);
+}
+
+static void a_file_whose_making_was_cut_off_is_empty(void **state)
+{
+    struct rig rig;
+    char path[256];
+    (void) state;
+    rig_init(&rig);
+    open_state(&rig);
+    rig_close(&rig);
+    slot_path(&rig, 0, path);
+    static uint8_t torn[STATE_FILE_BYTES];
+    rig_load(path, torn, sizeof torn);
+    memset(torn, 0, 512);
+    memset(torn + 2048, 0, 512);
+    rig_store(path, torn, sizeof torn);
+    struct state_file *file = open_state(&rig);
+    assert_string_equal(content, "");
+    put(file, "a", true);
+    rig_close(&rig);
+    open_state(&rig);
+    assert_string_equal(content, "a ");
     rig_fini(&rig);
 }
 
@@ -290,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_torn_at_any_byte_leaves_the_old_content),
         cmocka_unit_test(a_torn_append_is_cut_and_its_followers_stay_away),
         cmocka_unit_test(one_flipped_bit_costs_one_record_at_most),
+        cmocka_unit_test(a_file_whose_making_was_cut_off_is_empty),
         cmocka_unit_test(files_that_cannot_be_read_are_a_named_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
