@@ -10,7 +10,8 @@ struct asked { /* an ADM message and the answer's pairs */
     struct mp header;
     struct buf pairs;
     uint32_t count;
-    uint64_t token; /* answered when the state file of $sys has reached it */
+    struct stream *changed; /* answered when its state file has reached the token */
+    uint64_t token;
 };
 
 static void key(struct asked *a, const char *name)
@@ -276,7 +277,8 @@ static int op_consumer_drop(struct asked *a, struct ls_error *err)
             return error_set(err, "CONFLICT", "consumer \"%s\" has members that are connected: stop them first", c->name);
     key(a, "consumer");
     buf_pack_str(&a->pairs, c->name);
-    consumer_drop(c);
+    a->changed = c->stream;
+    a->token = consumer_drop(c);
     return 0;
 }
 
@@ -291,7 +293,7 @@ static const struct op {
 void on_admin(struct broker *b, struct message *m)
 {
     struct mp_slice header = message_part(m, 1);
-    struct asked a = {.broker = b, .header = mp_over(header.data, header.len)};
+    struct asked a = {.broker = b, .changed = b->sys, .header = mp_over(header.data, header.len)};
     struct ls_error err;
     struct mp_slice name = text_of(&a, "op");
     int result = -1;
@@ -309,7 +311,7 @@ void on_admin(struct broker *b, struct message *m)
         a.count += pack_tag(&a.pairs, header);
         buf_pack_map(&map, a.count);
         buf_add(&map, a.pairs.data, a.pairs.len);
-        settle_wait(b->sys, a.token, m->session, &map);
+        settle_wait(a.changed, a.token, m->session, &map);
     }
     buf_fini(&a.pairs);
 }

@@ -90,10 +90,11 @@ void consumer_destroy(struct consumer *c)
     free(c);
 }
 
-void consumer_drop(struct consumer *c)
+uint64_t consumer_drop(struct consumer *c)
 {
-    state_dropped(c);
+    uint64_t token = state_dropped(c);
     consumer_destroy(c);
+    return token;
 }
 
 struct position *consumer_position(struct consumer *c, const char *member)

@@ -418,7 +418,7 @@ struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct 
 int consumer_same(const struct consumer *c, struct mp header, struct ls_error *err);
 struct position *consumer_position(struct consumer *c, const char *member); /* NULL if there is none */
 struct position *consumer_position_require(struct consumer *c, const char *member);
-void consumer_drop(struct consumer *c);
+uint64_t consumer_drop(struct consumer *c); /* the token of its state record */
 
 struct position *position_new(struct consumer *c, const char *member, uint64_t cursor);
 void position_destroy(struct position *p);
@@ -459,7 +459,7 @@ struct position *deadletter_position(struct broker *b);
 /* state.c: consumers' state in the stream's state file */
 int state_open(struct stream *s, struct ls_error *err);
 void state_created(const struct consumer *c);
-void state_dropped(const struct consumer *c);
+uint64_t state_dropped(const struct consumer *c);
 void state_position(const struct position *p);
 void state_position_dropped(const struct position *p);
 uint64_t state_acked(const struct position *p, const struct ranges *ranges, bool sync);

@@ -65,11 +65,11 @@ void state_created(const struct consumer *c)
     finish(c->stream, &out, true);
 }
 
-void state_dropped(const struct consumer *c)
+uint64_t state_dropped(const struct consumer *c)
 {
     struct buf out = {0};
     begin(&out, "dropped", c->name, 0);
-    finish(c->stream, &out, true);
+    return finish(c->stream, &out, true);
 }
 
 void state_position(const struct position *p)

@@ -154,7 +154,7 @@ static void put_event(struct log_command *c, const struct ls_event *event)
         event_json(event, &c->line);
     else
         event_line(event, &view, &c->line);
-    fwrite(c->line.data, 1, c->line.len, stdout);
+    render_put(&c->line, stdout);
     c->count++;
     c->stopped = c->count == c->count_max;
 }
@@ -222,7 +222,7 @@ static char *find_directory(const char *path)
     if (!found) {
         struct buf problems = {0};
         diag_print(&diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &problems);
-        fwrite(problems.data, 1, problems.len, stderr);
+        render_put(&problems, stderr);
         buf_fini(&problems);
     }
     topology_destroy(&t);

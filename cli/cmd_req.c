@@ -33,7 +33,8 @@ static void put_part(const struct ask *a, const struct ls_part *part)
 {
     struct buf line = {0};
     if (a->raw) {
-        fwrite(part->body.data, 1, part->body.len, stdout);
+        buf_add(&line, part->body.data, part->body.len);
+        render_put(&line, stdout);
     } else if (a->json) {
         buf_addf(&line, "{\"n\":%u,\"last\":%s%s", part->n, part->last ? "true" : "false", part->body.len ? "," : "");
         render_body_json(&line, part->body.data, part->body.len);

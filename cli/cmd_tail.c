@@ -25,7 +25,7 @@ bool tail_wanted(const struct tail *t, const struct ls_event *event)
 
 static void flush(struct tail *t)
 {
-    fwrite(t->out.data, 1, t->out.len, stdout);
+    render_put(&t->out, stdout);
     fflush(stdout);
     buf_clear(&t->out);
 }

@@ -243,7 +243,7 @@ static int run(int argc, char **argv)
     struct topology *t = topology_load(argv[optind], &diags);
     struct buf problems = {0};
     diag_print(&diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &problems);
-    fwrite(problems.data, 1, problems.len, stderr);
+    render_put(&problems, stderr);
     int status = CLI_FAILED;
     if (t && diags.error_count == 0)
         status = run_topology(t, diags.text);

@@ -146,6 +146,12 @@ void render_cut(struct buf *text, size_t columns)
     buf_add(text, "\xe2\x80\xa6", 3);
 }
 
+void render_put(const struct buf *text, FILE *file)
+{
+    if (text->len)
+        fwrite(text->data, 1, text->len, file);
+}
+
 bool render_colours(int fd)
 {
     const char *term = getenv("TERM"), *none = getenv("NO_COLOR");

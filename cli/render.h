@@ -43,6 +43,9 @@ bool render_body_json(struct buf *out, const void *body, size_t len);
 size_t render_columns(const char *text, size_t len);
 void render_cut(struct buf *text, size_t columns);
 
+/* render_put writes the buffer's bytes as they are. */
+void render_put(const struct buf *text, FILE *file);
+
 /* Colours: used on a terminal, unless NO_COLOR is set or TERM is "dumb". */
 enum colour { COLOUR_NONE, COLOUR_RED, COLOUR_GREEN, COLOUR_YELLOW, COLOUR_BLUE, COLOUR_MAGENTA, COLOUR_CYAN, COLOUR_DIM, COLOUR_BOLD };
 bool render_colours(int fd);

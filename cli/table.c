@@ -57,7 +57,7 @@ static void put_row(const struct table *t, char *const *cells, const size_t *wid
         line.len--;
     render_cut(&line, screen);
     buf_add_byte(&line, '\n');
-    fwrite(line.data, 1, line.len, stdout);
+    render_put(&line, stdout);
     buf_fini(&line);
 }
 

@@ -3,6 +3,7 @@
  * the checksums), or, if it begins with 0xff, the bytes of the file themselves. Whatever comes: the log opens, every entry
  * that is read is one that was written, in order, with its bytes, and what is appended then is there at the next start. */
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,11 +88,23 @@ static void store(const char *name, const uint8_t *bytes, size_t len)
     close(fd);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    (void) st, (void) type, (void) where;
+    return remove(path);
+}
+
+static void tear_down(void)
+{
+    nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void set_up(void)
 {
     struct log_device *dev;
     snprintf(dir, sizeof dir, "%s/log-fuzz-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     must(mkdtemp(dir) != NULL, "no scratch folder");
+    atexit(tear_down);
     struct log *log = open_log(&dev);
     for (int i = 1; i <= ENTRIES; i++) {
         append(log);

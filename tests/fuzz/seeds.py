@@ -119,7 +119,7 @@ def write(fuzzer, name, data):
 
 
 def main():
-    groups = {"verbs": {n: b"\xc1\xc1".join(m) for n, m in VERBS.items()}, "header": {n: b"\0" + pack(v) for n, v in HEADERS.items()},
+    groups = {"verbs": {n: b"\xc1\xc1".join(m) for n, m in VERBS.items()}, "header": {n + str(how): bytes([how]) + pack(v) for n, v in HEADERS.items() for how in (1, 14)},
               "topic": {n: v.encode() for n, v in TOPICS.items()}, "ranges": {n: packb(v) for n, v in RANGES.items()},
               "mp": {n: pack(v) if isinstance(v, Raw) else packb(v) for n, v in VALUES.items()}}
     for fuzzer, seeds in groups.items():

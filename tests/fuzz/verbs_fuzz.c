@@ -104,10 +104,7 @@ static void open_broker(void)
     check(mkdtemp(data_dir) != NULL, "no scratch folder");
     broker = broker_open(&CONFIG, &err);
     check(broker != NULL, err.text);
-    static bool registered; /* after the sockets' own clean-up, so that it comes before it */
-    if (!registered)
-        atexit(close_broker);
-    registered = true;
+    atexit(close_broker); /* each time: CZMQ registers its own clean-up anew, and this must come before it */
     context = zmq_ctx_new();
     for (int i = 0; i < PEERS; i++)
         connect_peer(i);
