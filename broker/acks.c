@@ -127,7 +127,7 @@ static void send_upto(struct session *s, uint64_t upto, const char *level, uint6
     reply_map(s, "OK", map);
 }
 
-void acks_send(struct session *s)
+static void acks_send(struct session *s)
 {
     struct runs *r = &s->runs;
     uint64_t upto = 0, dups = 0;
@@ -190,7 +190,7 @@ static void fail_run(struct session *s, const struct run *run, const struct ls_e
 static void fail_session(struct session *s, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err)
 {
     struct runs *r = &s->runs;
-    uint64_t keep = r->head, end = r->tail;
+    uint64_t keep = r->head, end = r->tail, row = keep; /* row: where the present row of waits began */
     bool batch_failed = false;
     for (uint64_t i = r->head; i < end; i++) {
         /* Taken out of the ring before anything is sent: a failing send must not find it there again. */
@@ -198,9 +198,15 @@ static void fail_session(struct session *s, struct stream *stream, uint64_t from
         *run_at(r, i) = (struct run){0};
         bool closes_batch = batch_failed && run.reply.len;
         if (!closes_batch && (run.stream != stream || run.seq_last < from || run.seq_last > to)) {
+            bool waits = !run.n_first && !run.reply.len;
             *run_at(r, keep++) = run;
+            if (!waits)
+                row = keep;
             continue;
         }
+        if (closes_batch) /* its other waits would fail the next batch instead */
+            while (keep > row)
+                s->pending_bytes -= run_at(r, --keep)->bytes;
         s->pending_bytes -= run.bytes;
         bool waits_only = !run.n_first && !run.reply.len;
         batch_failed = waits_only;

@@ -311,7 +311,7 @@ void on_admin(struct broker *b, struct message *m)
         a.count += pack_tag(&a.pairs, header);
         buf_pack_map(&map, a.count);
         buf_add(&map, a.pairs.data, a.pairs.len);
-        settle_wait(a.changed, a.token, m->session, &map);
+        settle_wait(a.changed, a.token, m->session, NULL, &map);
     }
     buf_fini(&a.pairs);
 }

@@ -16,7 +16,7 @@
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
-#define SLOW_MS 5 /* between looks at peers that do not read */
+#define SLOW_MS 2 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
 static void read_clocks(struct broker *b)
@@ -102,7 +102,7 @@ static void open_letters(struct broker *b)
     static const char *const TAKES[] = {"$dlq.>", NULL};
     const struct consumer_config config = {.name = "$dlq", .stream = "$sys", .takes = TAKES, .from = {.kind = START_ALL}};
     b->letters = consumer_add(b->sys, &config, true);
-    consumer_position_require(b->letters, "");
+    consumer_position_require(b->letters, "", NULL);
     deadletters_resume(b);
 }
 
@@ -120,7 +120,7 @@ static int open_consumers(struct broker *b, struct ls_error *err)
                              config->name, old->stream->config->name, config->stream);
         struct consumer *c = consumer_add(s, config, true);
         if (c->share == SHARE_GROUP)
-            consumer_position_require(c, "");
+            consumer_position_require(c, "", NULL);
     }
     return 0;
 }
@@ -131,6 +131,7 @@ static void on_upkeep(void *arg, struct timer *timer)
     for (size_t i = 0; i < b->stream_count; i++) {
         log_retain(b->streams[i].log, b->now_us);
         stream_checkpoint(&b->streams[i]);
+        b->streams[i].committed = true; /* what could not be read a second ago may be readable now */
     }
     heap_set(&b->timers, timer, b->now_ms + UPKEEP_MS);
 }
@@ -249,7 +250,7 @@ static int64_t time_to_wait(struct broker *b, int64_t wait_ms, int64_t device_ms
             return 0;
     if (b->waits_for_slow && (wait < 0 || wait > SLOW_MS))
         wait = SLOW_MS;
-    return b->lagging ? 0 : wait;
+    return b->lagging || b->requests_moved ? 0 : wait;
 }
 
 void broker_step(struct broker *b, int64_t wait_ms)
@@ -258,6 +259,8 @@ void broker_step(struct broker *b, int64_t wait_ms)
     poll_items(b, items);
     zmq_poll(items, POLL_COUNT, (long) time_to_wait(b, wait_ms, b->device_wait_ms));
     b->turn++;
+    for (size_t i = 0; b->waits_for_slow && i < b->stream_count; i++)
+        b->streams[i].committed = true; /* who was slow may read again */
     b->lagging = b->waits_for_slow = false;
     read_clocks(b);
     b->memory = stats_memory(b);

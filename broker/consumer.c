@@ -105,12 +105,14 @@ struct position *consumer_position(struct consumer *c, const char *member)
     return NULL;
 }
 
-struct position *consumer_position_require(struct consumer *c, const char *member)
+struct position *consumer_position_require(struct consumer *c, const char *member, uint64_t *token)
 {
     struct position *p = consumer_position(c, member);
     if (!p) {
         p = position_new(c, member, start_seq(c->stream, &c->from));
-        state_position(p);
+        uint64_t written = state_position(p);
+        if (token)
+            *token = written;
     }
     return p;
 }
@@ -202,7 +204,7 @@ static int wishes_read(struct mp header, struct wishes *w, struct ls_error *err)
     static const int64_t BACKOFF[] = {1000, 5000, 30000};
     uint64_t number = 0;
     int got;
-    *w = (struct wishes){.config = {.from = {.kind = START_ALL}, .window = 256, .window_bytes = 8 << 20, .ack_wait_ms = 30000,
+    *w = (struct wishes){.config = {.from = {.kind = START_ALL}, .window = WINDOW_DEFAULT, .window_bytes = WINDOW_BYTES_DEFAULT, .ack_wait_ms = 30000,
                                     .backoff_ms = BACKOFF, .backoff_count = 3, .max_deliver = 5, .member_ttl_ms = 3600000}};
     if (read_names(header, w, err) < 0 || read_backoff(header, w, err) < 0)
         return -1;
@@ -260,8 +262,6 @@ struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct 
         w.config.takes = (const char *const *) w.takes;
         c = consumer_add(s, &w.config, false);
         state_created(c);
-        if (c->share == SHARE_GROUP)
-            consumer_position_require(c, "");
     }
 out:
     topics_free(w.takes);

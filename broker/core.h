@@ -25,6 +25,9 @@
 #define NAME_LEN_MAX 64
 #define TAG_BYTES_MAX 72 /* a string of 64 bytes with its msgpack head, and room */
 #define WINDOW_MAX 10000
+#define WINDOW_DEFAULT 256
+#define WINDOW_BYTES_DEFAULT (8u << 20)
+#define SESSION_WINDOW_MAX 16000 /* all subscriptions of a session; below REPLIES_HWM */
 #define WINDOW_BYTES_MAX (64u << 20)
 #define SUBS_PER_SESSION_MAX 64
 #define CONSUMERS_MAX 1000 /* in a stream */
@@ -161,8 +164,7 @@ struct route {
     struct stream *stream; /* NULL: none keeps it */
     const struct schema *schema;
 };
-/* route_find: NULL if the topic is not valid. */
-/* The answer is valid until the next call. */
+/* route_find: NULL if the topic is not valid. The answer is valid until the end of the turn. */
 const struct route *route_find(struct broker *b, struct mp_slice topic);
 void routes_clear(struct broker *b);
 void routes_trim(struct broker *b); /* once a turn: a flood of topics costs time, not memory */
@@ -186,8 +188,7 @@ struct runs {
 void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first, uint32_t count, uint64_t n, bool dup, size_t bytes);
 /* acks_single: takes the bytes of *reply (an OK's map); an empty one only makes what follows wait. */
 void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply, size_t bytes);
-void acks_send(struct session *s);   /* answers all at the front that is durable */
-void acks_send_all(struct broker *b);
+void acks_send_all(struct broker *b); /* answers all at the front of each session's queue that is durable */
 void acks_fail(struct broker *b, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err);
 void acks_fini(struct session *s);
 
@@ -203,6 +204,9 @@ struct session {
     bool gone;                           /* nothing can be sent any more; ended at the end of the turn */
     const char *doom;
     bool said_goodbye;
+    int lost_fd;                         /* the descriptor it had */
+    uint64_t slow_turn;                  /* when it was last asked whether the peer is slow ... */
+    bool slow;                           /* ... and the answer */
     uint64_t turn, turn_bytes;           /* what reads have put into its pipe in this turn */
     bool lost;                           /* the connection ended; what it sent before is still to be read */
     struct session *next_lost;
@@ -231,6 +235,7 @@ void sessions_sweep(struct broker *b);
 void session_lost(struct session *s);
 void sessions_lost_end(struct broker *b);
 void sessions_fini(struct broker *b);
+bool session_is_slow(struct session *s); /* asked once a turn; then the loop looks again soon */
 struct sub *session_sub(struct session *s, uint64_t cid);
 
 /* ---- reply.c: sending to one peer ---- */
@@ -242,7 +247,6 @@ void reply_body(struct session *s, const char *verb, const struct buf *map, zmq_
 void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header, struct mp_slice body);
 /* reply_error answers a message with ERR: the error's fields and the pairs already packed in `about` (count of them). */
 void reply_error(struct session *s, const struct ls_error *err, const struct buf *about, uint32_t about_pairs);
-void pack_error(struct buf *out, const struct ls_error *err, const struct buf *about, uint32_t about_pairs);
 /* pack_tag copies `tag`, if the header has one, as a pair; returns the number of pairs (0 or 1). */
 bool tag_valid(struct mp value);
 void reply_complaint(struct message *m, const struct ls_error *err); /* ERR with the message's tag */
@@ -262,7 +266,8 @@ void on_subscribe(struct broker *b, struct message *m);     /* subscribe.c */
 void on_more(struct broker *b, struct message *m);
 void on_bye(struct broker *b, struct message *m);
 void on_settle(struct broker *b, struct message *m);        /* settle.c: ACK NAK TERM WIP */
-void settle_wait(struct stream *s, uint64_t token, struct session *session, struct buf *reply); /* OK when synced; takes *reply */
+/* settle_wait sends OK when the state file has reached the token, and takes *reply; `held` (may be NULL) gets no MSG before. */
+void settle_wait(struct stream *s, uint64_t token, struct session *session, struct sub *held, struct buf *reply);
 void settle_synced(struct stream *s); /* answers ACKs whose state is on disk */
 void settle_fini(struct stream *s);
 void on_get(struct broker *b, struct message *m);           /* read.c */
@@ -292,7 +297,8 @@ struct sub {
     char **topics; /* patterns, NULL-terminated (ephemeral, service) */
     /* durable */
     struct position *position;
-    uint32_t window, in_flight;
+    uint32_t window, in_flight; /* window: for an ephemeral one the most credit it had */
+    bool held;       /* its OK waits for the consumer's state to be on disk: no MSG before it */
     uint64_t window_bytes, in_flight_bytes;
     /* ephemeral */
     uint64_t credit;
@@ -385,7 +391,6 @@ struct position {
     struct walk walk, again;
     struct sub **subs;      /* members that take from it */
     size_t sub_count, sub_room, turn;
-    int64_t seen_us;
     struct timer expiry;    /* share: each, no member */
 };
 
@@ -417,7 +422,7 @@ void consumer_destroy(struct consumer *c);
 struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct mp header, struct ls_error *err);
 int consumer_same(const struct consumer *c, struct mp header, struct ls_error *err);
 struct position *consumer_position(struct consumer *c, const char *member); /* NULL if there is none */
-struct position *consumer_position_require(struct consumer *c, const char *member);
+struct position *consumer_position_require(struct consumer *c, const char *member, uint64_t *token); /* token: of its state record, if it is new */
 uint64_t consumer_drop(struct consumer *c); /* the token of its state record */
 
 struct position *position_new(struct consumer *c, const char *member, uint64_t cursor);
@@ -433,6 +438,7 @@ uint64_t position_unfinished(const struct position *p); /* at most */
 void position_ack(struct position *p, const struct sub *by, uint64_t from, uint64_t to, struct ranges *done);
 void position_done_ahead(struct position *p, uint64_t from, uint64_t to); /* at or after the cursor */
 bool position_is_done(const struct position *p, uint64_t seq);            /* for seq at or after the cursor */
+void position_forget_passed(struct position *p);                          /* drops from `done` what the cursor has passed */
 void delivery_nak(struct delivery *d, int64_t delay_ms, const char *who, struct mp_slice error); /* delay < 0: the back-off */
 void delivery_term(struct delivery *d, const char *who, struct mp_slice error);
 void delivery_extend(struct delivery *d);
@@ -460,7 +466,7 @@ struct position *deadletter_position(struct broker *b);
 int state_open(struct stream *s, struct ls_error *err);
 void state_created(const struct consumer *c);
 uint64_t state_dropped(const struct consumer *c);
-void state_position(const struct position *p);
+uint64_t state_position(const struct position *p);
 void state_position_dropped(const struct position *p);
 uint64_t state_acked(const struct position *p, const struct ranges *ranges, bool sync);
 void state_failed(const struct delivery *d, const struct failure *f);
@@ -506,9 +512,7 @@ struct connection;
 struct guard {
     struct connection *connections; /* by descriptor */
     size_t room, open;
-    uint64_t refused, cut;
     struct timer timer;
-    uint64_t rounds;
 };
 void guard_init(struct broker *b);
 void guard_fini(struct broker *b);
@@ -554,7 +558,6 @@ struct broker {
     struct consumer *letters;    /* its consumer $dlq: the pending dead letters */
     struct schema_set *schemas;
     struct map routes;
-    size_t route_count;
     struct heap timers;
     struct map sessions;         /* hash of the routing id -> session */
     struct session *lost_sessions;
@@ -568,7 +571,8 @@ struct broker {
     bool requests_moved;         /* a worker may have become free: assign */
     struct request *waiting_head, *waiting_tail;
     struct map requests;         /* the broker's rid -> request */
-    uint64_t last_rid, waiting_requests, request_bytes;
+    uint64_t last_member;        /* numbers the members that have no name */
+    uint64_t last_rid, request_bytes;
     size_t sub_count;            /* all sessions' subscriptions */
     size_t live_subs, batch_subs;
     uint64_t live_bytes;         /* published on the live feeds */

@@ -233,6 +233,7 @@ void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from,
         count++;
     }
     buf_end_array(out, at, count);
+    position_forget_passed(p);
     walk_fini(&walk);
 }
 

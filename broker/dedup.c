@@ -90,28 +90,28 @@ static void grow(struct dedup *d)
     }
 }
 
-static void expire(struct dedup *d, int64_t now_us)
+static void drop_oldest(struct dedup *d)
 {
-    while (d->head < d->tail) {
-        const struct dedup_slot *slot = slot_at(d, d->head);
-        if (d->tail - d->head < d->count_max && slot->at_us > now_us - d->window_us)
-            return;
-        table_remove(d, slot);
-        d->head++;
-    }
+    table_remove(d, slot_at(d, d->head));
+    d->head++;
 }
 
 uint64_t dedup_add(struct dedup *d, struct mp_slice source, struct mp_slice id, uint64_t seq, int64_t now_us)
 {
     if (!d->count_max || !d->window_us)
         return 0;
-    expire(d, now_us);
-    if (d->tail - d->head == d->room)
+    while (d->head < d->tail && slot_at(d, d->head)->at_us <= now_us - d->window_us)
+        drop_oldest(d);
+    if (d->tail - d->head == d->room && d->room < d->count_max)
         grow(d);
     XXH128_hash_t hash = hash_of(d, source, id);
     size_t at = table_find(d, hash.high64, hash.low64);
     if (d->table[at])
         return d->ring[d->table[at] - 1].seq;
+    if (d->tail - d->head == d->count_max) { /* a new one takes the oldest one's place, and the table may move */
+        drop_oldest(d);
+        at = table_find(d, hash.high64, hash.low64);
+    }
     *slot_at(d, d->tail) = (struct dedup_slot){hash.high64, hash.low64, seq, now_us};
     d->table[at] = (uint32_t) (1 + (d->tail & (d->room - 1)));
     d->tail++;

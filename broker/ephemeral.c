@@ -139,7 +139,10 @@ static struct feed *oldest_feed(struct sub *sub, int *look)
     struct feed *oldest = NULL;
     for (size_t i = 0; i < sub->feed_count; i++) {
         struct feed *f = &sub->feeds[i];
-        if (feed_peek(f, sub, look) && (!oldest || f->next.ts_us < oldest->next.ts_us))
+        bool found = feed_peek(f, sub, look);
+        if (!found && *look <= 0)
+            return NULL; /* not looked through: what it holds may be older than what the others have */
+        if (found && (!oldest || f->next.ts_us < oldest->next.ts_us))
             oldest = f;
     }
     return oldest;
@@ -190,7 +193,7 @@ static void pump(struct sub *sub)
         walk_seek(&f->walk, f->stream->log, f->peeked ? f->next.seq : f->walk.index);
         f->peeked = false;
         if (look <= 0 || bytes >= PUMP_BYTES_MAX)
-            f->stream->committed = b->lagging = true;
+            b->lagging = true;
     }
 }
 
@@ -206,9 +209,7 @@ void ephemeral_pump_all(struct broker *b)
 {
     for (struct sub *sub = b->ephemeral; sub; sub = sub->next_ephemeral)
         if (sub->credit && !sub->session->gone && news_for(sub)) {
-            if (guard_is_slow(b, sub->session->fd))
-                b->waits_for_slow = true; /* it keeps its place in the log; nothing piles up in memory */
-            else
+            if (!session_is_slow(sub->session)) /* it keeps its place in the log; nothing piles up in memory */
                 pump(sub);
         }
 }
@@ -216,7 +217,7 @@ void ephemeral_pump_all(struct broker *b)
 void ephemeral_live(struct broker *b, struct mp_slice topic, const struct stored *event)
 {
     for (struct sub *sub = b->ephemeral; sub; sub = sub->next_ephemeral) {
-        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic) || guard_is_slow(b, sub->session->fd))
+        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic) || session_is_slow(sub->session))
             continue; /* what no stream keeps is best effort */
         struct buf *lead = &b->scratch3;
         uint32_t pairs = pack_lead(lead, sub);

@@ -17,8 +17,8 @@
 #include <sys/socket.h>
 
 #define CHECK_EVERY_MS 100
-#define SLOW_BYTES (256u << 10)         /* waiting in the kernel for a peer that does not take them */
-#define STUCK_CHECKS 50                 /* a subscriber that takes nothing for so many checks ... */
+#define SLOW_BYTES (1 << 20)            /* waiting in the kernel for a peer that does not take them ... */
+#define STUCK_CHECKS 10                 /* a subscriber that takes nothing for so many checks ... */
 #define STUCK_FEED_BYTES (64u << 20)    /* ... while so much was published is cut off */
 #define FEED_ALLOWANCE (256u << 10) /* bytes of subscriptions a connection may send at once ... */
 #define FEED_BYTES_PER_S 2048       /* ... and per second after that */
@@ -31,6 +31,7 @@ struct connection {
     uint64_t taken;    /* live feed: bytes the peer had taken when it last took any ... */
     uint64_t fed;      /* ... and the bytes that the feed had published then */
     unsigned stuck;    /* checks since */
+    int slow_bytes;
     int64_t since_ms;
 };
 
@@ -51,6 +52,19 @@ static struct tcp_info tcp_info_of(int fd)
     return info;
 }
 
+/* ... or, where the kernel would never hold as much (unix sockets), half of what it would. */
+static int slow_bytes_of(int fd)
+{
+    int domain = 0, room = 0;
+    socklen_t len = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX) {
+        len = sizeof room;
+        if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len) == 0 && room / 2 < SLOW_BYTES)
+            return room / 2;
+    }
+    return SLOW_BYTES;
+}
+
 static struct connection *connection_at(const struct broker *b, int fd)
 {
     return fd >= 0 && (size_t) fd < b->guard.room && b->guard.connections[fd].open ? &b->guard.connections[fd] : NULL;
@@ -65,7 +79,8 @@ bool guard_is_open(const struct broker *b, int fd)
 bool guard_is_slow(const struct broker *b, int fd)
 {
     int queued = 0;
-    return connection_at(b, fd) && ioctl(fd, SIOCOUTQ, &queued) == 0 && queued > (int) SLOW_BYTES;
+    const struct connection *c = connection_at(b, fd);
+    return c && ioctl(fd, SIOCOUTQ, &queued) == 0 && queued > c->slow_bytes;
 }
 
 void guard_cut(struct broker *b, int fd, const char *why)
@@ -74,7 +89,6 @@ void guard_cut(struct broker *b, int fd, const char *why)
     if (!c || c->cutting || cookie_of(fd) != c->cookie)
         return;
     c->cutting = true;
-    b->guard.cut++;
     b->counters[C_CUT]++;
     logger_put(LEVEL_WARN, "peer-cut", why, "fd=%d", fd);
     shutdown(fd, SHUT_RDWR); /* libzmq sees the end of the stream and cleans up */
@@ -92,9 +106,8 @@ static void on_accepted(struct broker *b, enum socket_name socket, int fd)
     struct connection *c = &b->guard.connections[fd];
     if (!c->open)
         b->guard.open++;
-    *c = (struct connection){.open = true, .socket = socket, .cookie = cookie_of(fd), .since_ms = b->now_ms};
+    *c = (struct connection){.open = true, .socket = socket, .cookie = cookie_of(fd), .since_ms = b->now_ms, .slow_bytes = slow_bytes_of(fd)};
     if (b->guard.open > b->config->connections_max) {
-        b->guard.refused++;
         guard_cut(b, fd, "too many connections: raise broker.connections_max, or find out who opens them");
     }
 }
@@ -183,7 +196,6 @@ static void check(struct broker *b, int fd, struct connection *c)
 static void on_timer(void *arg, struct timer *timer)
 {
     struct broker *b = arg;
-    b->guard.rounds++;
     for (size_t fd = 0; fd < b->guard.room; fd++) {
         struct connection *c = &b->guard.connections[fd];
         if (c->open && !c->cutting)

@@ -39,6 +39,12 @@ static const struct attribute *attribute_find(struct mp_slice key)
     return NULL;
 }
 
+/* Readers differ on which of two equal keys counts; the broker's own would too. */
+static int twice(const char *key, struct ls_error *err)
+{
+    return error_set(err, "BAD_FRAME", "the header key \"%s\" stands twice", key);
+}
+
 static int read_attribute(struct mp *r, const struct attribute *a, struct header *h, struct ls_error *err)
 {
     struct mp_slice value;
@@ -47,8 +53,12 @@ static int read_attribute(struct mp *r, const struct attribute *a, struct header
     if (value.len > a->len_max)
         return error_set(err, "BAD_VALUE", "the header key \"%s\" is %zu bytes long; at most %zu are allowed", a->name, value.len,
                          a->len_max);
-    if (a->slice_at)
-        *(struct mp_slice *) (void *) ((char *) h + a->slice_at - 1) = value;
+    if (!a->slice_at)
+        return 0;
+    struct mp_slice *kept = (void *) ((char *) h + a->slice_at - 1);
+    if (kept->len)
+        return twice(a->name, err);
+    *kept = value;
     return 0;
 }
 
@@ -56,17 +66,23 @@ static int read_attribute(struct mp *r, const struct attribute *a, struct header
 static int read_control(struct mp *r, struct mp_slice key, bool bare, struct header *h, struct ls_error *err)
 {
     if (mp_is(key, "n")) {
+        if (h->has_n)
+            return twice("n", err);
         h->has_n = mp_uint(r, &h->n) && h->n;
         return h->has_n ? 1 : error_set(err, "BAD_VALUE", "\"n\" wants a number from 1 on");
     }
     if (mp_is(key, "batch")) {
-        h->has_batch = mp_uint(r, &h->batch) && h->batch;
+        if (h->has_batch)
+            return twice("batch", err);
+        h->has_batch = mp_uint(r, &h->batch) && h->batch && h->batch <= UINT32_MAX;
         return h->has_batch ? 1 : error_set(err, "BAD_VALUE", "\"batch\" wants the number of events");
     }
     const uint8_t *from = r->p;
     struct mp_slice *raw = mp_is(key, "tag") ? &h->tag : bare && mp_is(key, "data") ? &h->data : NULL;
     if (!raw)
         return 0;
+    if (raw->len)
+        return twice(raw == &h->tag ? "tag" : "data", err);
     struct mp value = *r;
     if (!mp_skip(r))
         return error_set(err, "BAD_FRAME", "the header is cut off");
@@ -103,8 +119,6 @@ int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_erro
         if (control < 0)
             return -1;
         if (control) {
-            if (h->spans == 4)
-                return error_set(err, "BAD_FRAME", "a header key stands twice");
             add_span(h, run, pair);
             run = r.p;
             h->control++;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define PUMP_EVENTS_MAX 4000 /* looked at in one go, before others get their turn */
+#define PENDING_MAX 100000   /* given out and not finished: a consumer that puts everything off does not pull the log into memory */
 #define PACK_BYTES_MAX (256u << 10)
 #define PACK_COUNT_MAX 256
 #define ERROR_TEXT_MAX 500
@@ -23,17 +24,22 @@ void ranges_add(struct ranges *r, uint64_t from, uint64_t to)
 
 /* ---- the ready list, in the order of the log ---- */
 
-static void ready_add(struct delivery *d)
+static void ready_insert(struct delivery *d, struct delivery *before)
 {
     struct position *p = d->position;
-    struct delivery *before = p->ready_tail;
-    while (before && before->seq > d->seq)
-        before = before->ready_prev;
     d->state = READY;
     d->ready_prev = before;
     d->ready_next = before ? before->ready_next : p->ready_head;
     *(before ? &before->ready_next : &p->ready_head) = d;
     *(d->ready_next ? &d->ready_next->ready_prev : &p->ready_tail) = d;
+}
+
+static void ready_add(struct delivery *d)
+{
+    struct delivery *before = d->position->ready_tail;
+    while (before && before->seq > d->seq)
+        before = before->ready_prev;
+    ready_insert(d, before);
 }
 
 static void ready_remove(struct delivery *d)
@@ -217,9 +223,17 @@ static void ack_one(struct delivery *d, const struct sub *by, struct ranges *don
     delivery_done(d);
 }
 
+static int by_from(const void *a, const void *b)
+{
+    const struct log_range *x = a, *y = b;
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
 void position_ack(struct position *p, const struct sub *by, uint64_t from, uint64_t to, struct ranges *done)
 {
-    if (to - from <= 4 * (uint64_t) WINDOW_MAX) {
+    if (!p->pending.used)
+        return;
+    if (to - from < p->pending.used) {
         for (uint64_t seq = from; seq <= to; seq++) {
             struct delivery *d = map_get(&p->pending, seq);
             if (d)
@@ -227,12 +241,15 @@ void position_ack(struct position *p, const struct sub *by, uint64_t from, uint6
         }
         return;
     }
-    /* A huge range: look at what is pending instead. Collect first, a map must not change under a walk. */
+    /* A huge range: look at what is pending instead. Collect first, a map must not change under a walk; in order, so that
+     * neighbours are recorded as one range. */
     struct ranges found = {0};
     uint64_t key;
     for (size_t at = 0; map_walk(&p->pending, &at, &key);)
         if (key >= from && key <= to)
             ranges_add(&found, key, key);
+    if (found.count)
+        qsort(found.items, found.count, sizeof *found.items, by_from);
     for (size_t i = 0; i < found.count; i++)
         for (uint64_t seq = found.items[i].from; seq <= found.items[i].to; seq++)
             ack_one(map_get(&p->pending, seq), by, done);
@@ -281,7 +298,8 @@ bool position_is_done(const struct position *p, uint64_t seq)
 
 static bool has_room(const struct sub *sub)
 {
-    return !sub->session->gone && sub->in_flight < sub->window && sub->in_flight_bytes < sub->window_bytes;
+    return !sub->session->gone && !sub->held && sub->in_flight < sub->window && sub->in_flight_bytes < sub->window_bytes &&
+           !session_is_slow(sub->session);
 }
 
 /* In turn, so that work spreads. */
@@ -396,7 +414,7 @@ static void give_new(struct position *p, struct packing *k, const struct stored 
     packer_add(&k->packer, event);
 }
 
-static void forget_passed(struct position *p)
+void position_forget_passed(struct position *p)
 {
     size_t passed = 0;
     while (passed < p->done.count && p->done.items[passed].to < p->cursor)
@@ -443,12 +461,12 @@ static void pump_new(struct position *p)
         b->lagging = true;
     }
     walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
-    forget_passed(p);
+    position_forget_passed(p);
 }
 
 void position_pump(struct position *p)
 {
-    if (p->sub_count && pump_again(p) && log_durable_seq(p->consumer->stream->log) >= p->cursor)
+    if (p->sub_count && pump_again(p) && p->pending.used < PENDING_MAX && log_durable_seq(p->consumer->stream->log) >= p->cursor)
         pump_new(p);
 }
 
@@ -527,9 +545,12 @@ static void give_back(struct position *p, const struct sub *sub)
         if (d->state == IN_FLIGHT && d->holder == sub)
             held[count++] = d;
     qsort(held, count, sizeof *held, by_seq);
-    for (size_t i = 0; i < count; i++) {
+    struct delivery *before = p->ready_tail;
+    for (size_t i = count; i-- > 0;) { /* both are sorted: one walk over the list for all */
         delivery_detach(held[i]);
-        ready_add(held[i]);
+        while (before && before->seq > held[i]->seq)
+            before = before->ready_prev;
+        ready_insert(held[i], before);
     }
     free(held);
 }

@@ -392,6 +392,12 @@ static void live_batch(struct broker *b, struct session *s, struct item *items, 
     live_flush(b);
 }
 
+/* A duplicate of an event of this very batch that was not stored after all. */
+static bool repeats_refused(const struct item *item, const struct stream *stream)
+{
+    return !item->refused && item->placed.dup && item->placed.stream == stream && item->placed.seq >= log_next_seq(stream->log);
+}
+
 /* Appends all that the batch holds, stream by stream. What a stream refuses is refused event by event. */
 static void batch_store(struct broker *b, struct message *m, const struct header *h, struct item *items, bool uniform)
 {
@@ -404,7 +410,7 @@ static void batch_store(struct broker *b, struct message *m, const struct header
         if (!any || append_batch(b, m->session, stream, items, h->batch, uniform ? message_part(m, 2) : (struct mp_slice){0}, &no.err) == 0)
             continue;
         for (uint64_t k = 0; k < h->batch; k++)
-            if (item_goes_to(&items[k], stream)) {
+            if (item_goes_to(&items[k], stream) || repeats_refused(&items[k], stream)) {
                 items[k].refused = true;
                 refuse(b, m, h, &no, k, 1);
             }

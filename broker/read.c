@@ -8,7 +8,9 @@
 #define COUNT_MAX 1000
 #define BYTES_DEFAULT (1u << 20)
 #define BYTES_MAX (8u << 20)
-#define TURN_BYTES_MAX (16u << 20) /* given to one session in one turn of the loop */
+/* Given to one session in one turn of the loop: it waits in the peer's pipe until it reads, and one that asks on and on without
+ * reading must not fill the memory. */
+#define TURN_BYTES_MAX (16u << 20)
 #define LOOK_BYTES_MAX (16u << 20) /* a filtered read stops here and says where to go on */
 
 struct reading {
@@ -78,7 +80,6 @@ static void send_end(struct reading *r, uint64_t next)
     buf_fini(&tag);
 }
 
-/* Bytes wait in the peer's pipe until it reads; a reader that asks on and on without reading must not fill the memory. */
 static int get_one(struct reading *r, uint64_t seq, const struct buf *lead, uint32_t lead_pairs, struct ls_error *err)
 {
     struct walk walk = {0};
@@ -138,6 +139,7 @@ static int get_range(struct reading *r, const struct buf *lead, uint32_t lead_pa
     deliver_packed(r->m->session, lead, lead_pairs, &packer, 0, r->stream);
     buf_fini(&packer.bytes);
     walk_fini(&walk);
+    r->m->bytes += looked;
     if (got < 0)
         return error_set(err, "STORAGE", "the disk refuses to read");
     /* At the end of the log the next number is told, so that a reader polls across gaps. */
@@ -160,7 +162,7 @@ void on_get(struct broker *b, struct message *m)
         s->turn = b->turn;
         s->turn_bytes = 0;
     }
-    if (result == 0 && (s->turn_bytes > TURN_BYTES_MAX || guard_is_slow(b, s->fd))) {
+    if (result == 0 && (s->turn_bytes > TURN_BYTES_MAX || session_is_slow(s))) {
         result = error_set(&err, "BUSY", "read what was sent before asking for more");
         err.retry_ms = 20;
     }

@@ -54,7 +54,7 @@ void reply_frames(struct session *s, const char *verb, const struct buf *map, st
     send_bytes(s, body.data, body.len, 0);
 }
 
-void pack_error(struct buf *out, const struct ls_error *err, const struct buf *about, uint32_t about_pairs)
+static void pack_error(struct buf *out, const struct ls_error *err, const struct buf *about, uint32_t about_pairs)
 {
     buf_pack_map(out, 4 + about_pairs + (err->retry_ms > 0));
     if (about)

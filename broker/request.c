@@ -20,6 +20,7 @@ struct request {
     bool single;             /* from a REQ socket: one reply, parts joined */
     struct sub *worker;      /* NULL: waits for a free one */
     char topic[TOPIC_LEN_MAX + 1];
+    struct buf tag;          /* the pair `tag`, if it came with one */
     struct buf attributes;   /* pairs that travel to the worker */
     uint32_t attribute_count;
     struct buf body, joined;
@@ -61,9 +62,11 @@ static void fail_request(struct request *r, const char *name, const char *text)
     struct ls_error err;
     struct buf about = {0};
     error_set(&err, name, "%s", text);
+    uint32_t pairs = !r->single;
     if (!r->single)
         pack_pair_uint(&about, "rid", r->asked_rid);
-    reply_error(r->asker, &err, &about, !r->single);
+    buf_add(&about, r->tag.data, r->tag.len);
+    reply_error(r->asker, &err, &about, pairs + (r->tag.len > 0));
     buf_fini(&about);
 }
 
@@ -78,7 +81,6 @@ static void waiting_add(struct broker *b, struct request *r)
     else
         b->waiting_head = r;
     b->waiting_tail = r;
-    b->waiting_requests++;
 }
 
 static void waiting_remove(struct broker *b, struct request *r)
@@ -91,7 +93,6 @@ static void waiting_remove(struct broker *b, struct request *r)
         r->next_waiting->prev_waiting = r->prev_waiting;
     else
         b->waiting_tail = r->prev_waiting;
-    b->waiting_requests--;
 }
 
 static void finish(struct request *r)
@@ -106,6 +107,7 @@ static void finish(struct request *r)
         waiting_remove(b, r);
     b->request_bytes -= request_bytes(r);
     buf_fini(&r->attributes);
+    buf_fini(&r->tag);
     buf_fini(&r->body);
     buf_fini(&r->joined);
     free(r);
@@ -165,10 +167,15 @@ void requests_assign(struct broker *b)
     if (!b->requests_moved)
         return;
     b->requests_moved = false;
+    const char *full = ""; /* the topic last found without a free member: what waits behind it need not be looked up again */
     for (struct request *r = b->waiting_head, *next; r; r = next) {
         next = r->next_waiting;
+        if (!strcmp(r->topic, full))
+            continue;
         bool any;
         struct sub *worker = free_member(b, r, &any);
+        if (!worker && any)
+            full = r->topic;
         if (worker) {
             waiting_remove(b, r);
             give(r, worker);
@@ -252,7 +259,7 @@ static int asking_read(struct broker *b, struct message *m, struct asking *k, st
 
 static int check_room(struct broker *b, size_t bytes, struct ls_error *err)
 {
-    if (b->requests.used < b->config->requests_max && b->memory + b->request_bytes + bytes <= b->config->memory_bytes_max)
+    if (b->requests.used < b->config->requests_max && b->memory + bytes <= b->config->memory_bytes_max)
         return 0;
     error_set(err, "BUSY", "too many requests are open");
     err->retry_ms = 100;
@@ -269,6 +276,7 @@ static struct request *request_new(struct broker *b, struct message *m, const st
     r->single = m->delimited;
     r->credit = r->single ? PARTS_MAX : k->parts;
     memcpy(r->topic, k->topic.data, k->topic.len);
+    pack_tag(&r->tag, header);
     r->attribute_count = copy_attributes(&r->attributes, mp_over(header.data, header.len));
     buf_add(&r->body, body.data, body.len);
     r->deadline.fire = on_deadline;
@@ -332,12 +340,13 @@ static void pass_part(struct request *r, struct message *m, bool more)
         struct mp_slice key;
         if (!mp_str(&header, &key) || !mp_skip(&header))
             break;
-        if (mp_is(key, "rid") || mp_is(key, "n") || mp_is(key, "more"))
+        if (mp_is(key, "rid") || mp_is(key, "n") || mp_is(key, "more") || mp_is(key, "tag") || mp_is(key, "cid"))
             continue;
         buf_add(&pairs, from, (size_t) (header.p - from));
         count++;
     }
-    buf_pack_map(&map, count + 2 + !r->single);
+    buf_pack_map(&map, count + 2 + !r->single + (r->tag.len > 0));
+    buf_add(&map, r->tag.data, r->tag.len);
     if (!r->single)
         pack_pair_uint(&map, "rid", r->asked_rid);
     pack_pair_uint(&map, "n", r->parts);
@@ -394,6 +403,10 @@ void on_reply(struct broker *b, struct message *m)
         send_to_worker(r, "CANCEL", NULL, 0, "gone");
         fail_request(r, "QUOTA", "the requester takes too much at a time: give less credit, and MORE as parts are used");
         finish(r);
+        return;
+    }
+    if (r->single && b->memory + body.len > b->config->memory_bytes_max) {
+        refuse_part(r, m, "BUSY", "the broker's memory is full");
         return;
     }
     if (!r->credit) {

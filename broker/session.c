@@ -21,7 +21,7 @@ static void on_silence(void *arg, struct timer *timer)
     struct broker *b = arg;
     struct session *s = (struct session *) ((char *) timer - offsetof(struct session, silence));
     int64_t allowed = s->introduced ? 3 * s->hb_ms : ANONYMOUS_IDLE_MS;
-    bool busy = !s->introduced && (s->acking || s->requests.used || guard_is_open(b, s->fd));
+    bool busy = b->lagging || (!s->introduced && (s->acking || s->requests.used || guard_is_open(b, s->fd)));
     if (busy || s->seen_ms + allowed > b->now_ms) {
         heap_set(&b->timers, timer, busy ? b->now_ms + allowed : s->seen_ms + allowed);
         return;
@@ -51,6 +51,10 @@ struct session *session_require(struct broker *b, struct message *m)
 {
     uint64_t key = XXH3_64bits_withSeed(m->route, m->route_len, b->seed) & ~(1ull << 63);
     struct session *s = map_get(&b->sessions, key);
+    if (s && s->lost && m->fd != s->lost_fd) { /* a routing id of the client's own, on its next connection */
+        session_end(s, "disconnected");
+        s = NULL;
+    }
     if (!s) {
         guard_events(b); /* an older connection with the same descriptor is forgotten first */
         s = xcalloc(1, sizeof *s);
@@ -82,6 +86,17 @@ const char *session_source(const struct session *s)
     return s && s->introduced ? s->client : "anonymous";
 }
 
+bool session_is_slow(struct session *s)
+{
+    struct broker *b = s->broker;
+    if (s->slow_turn != b->turn) {
+        s->slow_turn = b->turn;
+        s->slow = guard_is_slow(b, s->fd);
+    }
+    b->waits_for_slow = b->waits_for_slow || s->slow;
+    return s->slow;
+}
+
 struct sub *session_sub(struct session *s, uint64_t cid)
 {
     for (size_t i = 0; i < s->sub_count; i++)
@@ -100,6 +115,7 @@ void session_lost(struct session *s)
 {
     struct broker *b = s->broker;
     map_remove(&b->sessions, fd_key(s->fd)); /* the descriptor may be another connection's soon */
+    s->lost_fd = s->fd;
     s->fd = -1;
     if (s->lost)
         return;
@@ -297,7 +313,7 @@ void on_hello(struct broker *b, struct message *m)
     if (hello.member.len)
         copy_name(s->member, hello.member);
     else
-        snprintf(s->member, sizeof s->member, "%.8s-%d", b->boot + 24, (int) (s->key & 0xffffff));
+        snprintf(s->member, sizeof s->member, "%.8s-%llu", b->boot + 28, (unsigned long long) ++b->last_member);
     s->hb_ms = (int64_t) hello.hb_ms;
     heap_set(&b->timers, &s->silence, b->now_ms + 3 * s->hb_ms);
     if (hello.member.len)

@@ -10,6 +10,7 @@
 
 struct sync_wait { /* an ACK whose state is not yet on disk */
     uint64_t token, session; /* session: its key, since it may end meanwhile */
+    uint64_t held;           /* 1 + cid of a subscription that gets its events from now on */
     struct buf reply;
 };
 
@@ -79,7 +80,7 @@ static int seqs_check(struct mp seqs, bool bounded, uint32_t *items, struct ls_e
         if (to - from >= SEQS_MAX || (total += to - from + 1) > SEQS_MAX)
             total = SEQS_MAX + 1;
     }
-    if (bounded && total > SEQS_MAX)
+    if (*items > SEQS_MAX || (bounded && total > SEQS_MAX))
         return error_set(err, "BAD_VALUE", "\"seqs\" names more than %d events", SEQS_MAX);
     return 0;
 }
@@ -106,15 +107,26 @@ static uint32_t pack_cid(struct buf *out, const struct settling *k)
     return 1;
 }
 
-void settle_wait(struct stream *s, uint64_t token, struct session *session, struct buf *reply)
+static void release_held(struct session *session, uint64_t held)
+{
+    struct sub *sub = held ? session_sub(session, held - 1) : NULL;
+    if (sub && sub->held) {
+        sub->held = false;
+        sub->position->consumer->stream->committed = true;
+    }
+}
+
+void settle_wait(struct stream *s, uint64_t token, struct session *session, struct sub *held, struct buf *reply)
 {
     if (state_file_durable(s->state) >= token) {
         reply_map(session, "OK", reply);
         buf_fini(reply);
         return;
     }
+    if (held)
+        held->held = true;
     s->sync_waits = xgrow(s->sync_waits, &s->sync_wait_room, s->sync_wait_count + 1, sizeof *s->sync_waits);
-    s->sync_waits[s->sync_wait_count++] = (struct sync_wait){token, session->key, *reply};
+    s->sync_waits[s->sync_wait_count++] = (struct sync_wait){token, session->key, held ? 1 + held->cid : 0, *reply};
     *reply = (struct buf){0};
 }
 
@@ -125,7 +137,7 @@ static void answer_ok(struct settling *k, struct stream *s, uint64_t token)
     buf_pack_map(&map, count);
     buf_add(&map, pairs.data, pairs.len);
     buf_fini(&pairs);
-    settle_wait(s, k->sync ? token : 0, k->session, &map);
+    settle_wait(s, k->sync ? token : 0, k->session, NULL, &map);
 }
 
 void settle_synced(struct stream *s)
@@ -138,8 +150,10 @@ void settle_synced(struct stream *s)
             continue;
         }
         struct session *session = map_get(&s->broker->sessions, w->session);
-        if (session)
+        if (session) {
             reply_map(session, "OK", &w->reply);
+            release_held(session, w->held);
+        }
         buf_fini(&w->reply);
     }
     s->sync_wait_count = keep;

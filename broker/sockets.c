@@ -7,6 +7,7 @@
 
 /* A turn takes at most so much from one socket, so that timers, commits and the other sockets get theirs. */
 #define DRAIN_MESSAGES 1000
+#define FEED_HWM 8000 /* messages that may wait for a subscriber of the live feed */
 #define DRAIN_BYTES (1u << 20)
 
 static const struct socket_info {
@@ -30,7 +31,7 @@ static zsock_t *socket_new(struct broker *b, enum socket_name name)
     zsock_set_maxmsgsize(sock, feed ? 1024 : (int) frame_max + 16);
     zsock_set_handshake_ivl(sock, 5000);
     zsock_set_rcvhwm(sock, feed ? 0 : 1000);
-    zsock_set_sndhwm(sock, REPLIES_HWM);
+    zsock_set_sndhwm(sock, feed ? FEED_HWM : REPLIES_HWM);
     zsock_set_backlog(sock, 1024);
     if (name == SOCK_ROUTER)
         zsock_set_router_mandatory(sock, 1);
@@ -151,11 +152,11 @@ bool sockets_drain(struct broker *b, enum socket_name from)
         if (!message_receive(b, origin, &m))
             return true;
         b->counters[C_MESSAGES_IN]++;
-        bytes += m.bytes;
         guard_saw_message(b, m.fd);
         if (origin == FROM_ROUTER)
             m.session = session_require(b, &m);
         verb_dispatch(b, &m);
+        bytes += m.bytes; /* with what reading for it has cost */
         message_fini(&m);
     }
     b->lagging = true;

@@ -72,7 +72,7 @@ uint64_t state_dropped(const struct consumer *c)
     return finish(c->stream, &out, true);
 }
 
-void state_position(const struct position *p)
+uint64_t state_position(const struct position *p)
 {
     struct buf out = {0};
     begin(&out, "position", p->consumer->name, 4);
@@ -90,7 +90,7 @@ void state_position(const struct position *p)
         for (size_t i = 0; i < d->failure_count; i++)
             pack_failure(&out, &d->failures[i]);
     }
-    finish(p->consumer->stream, &out, false);
+    return finish(p->consumer->stream, &out, true);
 }
 
 void state_position_dropped(const struct position *p)
@@ -219,10 +219,10 @@ static bool read_failure(struct delivery *d, struct mp *r)
     int64_t at_us;
     char who[2 * NAME_LEN_MAX + 2];
     struct mp_slice error;
-    if (!read_small(r, &attempt) || !mp_int(r, &at_us) || !read_text(r, who, sizeof who) || !mp_str(r, &error))
+    if (!read_small(r, &attempt) || !attempt || !mp_int(r, &at_us) || !read_text(r, who, sizeof who) || !mp_str(r, &error))
         return false;
+    d->failed = attempt - 1;
     delivery_add_failure(d, who, at_us, error);
-    d->failed = attempt;
     return true;
 }
 

@@ -89,9 +89,12 @@ static int read_batch(struct mp header, bool *batch, struct ls_error *err)
     return 0;
 }
 
-struct answer { /* the pairs of an OK */
+struct answer { /* the pairs of an OK, and what it waits for */
     struct buf pairs;
     uint32_t count;
+    struct stream *stream; /* whose state file must reach the token first; NULL: none */
+    uint64_t token;
+    struct sub *sub;
 };
 
 static void answer_uint(struct answer *a, const char *key, uint64_t value)
@@ -99,6 +102,18 @@ static void answer_uint(struct answer *a, const char *key, uint64_t value)
     buf_pack_str(&a->pairs, key);
     buf_pack_uint(&a->pairs, value);
     a->count++;
+}
+
+/* All of a session's windows together stay below what its pipe holds, so that a pipe is never full for a peer that reads. */
+static int check_windows(const struct session *s, const struct sub *but, uint64_t more, struct ls_error *err)
+{
+    uint64_t sum = more;
+    for (size_t i = 0; i < s->sub_count; i++)
+        if (s->subs[i] != but)
+            sum += s->subs[i]->window; /* 0 for services */
+    if (sum > SESSION_WINDOW_MAX)
+        return error_set(err, "QUOTA", "the windows of one session may add up to %d events; open another connection", SESSION_WINDOW_MAX);
+    return 0;
 }
 
 static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct mp name_at, struct answer *a,
@@ -110,12 +125,12 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     if (name.data[0] == '$')
         return error_set(err, "DENIED", "consumers that begin with $ belong to the broker");
     struct consumer *c = consumer_find(b, name);
-    if (c ? consumer_same(c, header, err) < 0 : !(c = consumer_create(b, name, header, err)))
-        return -1;
-    uint64_t window = c->window, bytes = c->window_bytes;
+    uint64_t window = c ? c->window : WINDOW_DEFAULT, bytes = c ? c->window_bytes : WINDOW_BYTES_DEFAULT;
     bool batch = false;
     if (read_limit(header, "window", 0, WINDOW_MAX, &window, err) < 0 || read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 ||
-        read_batch(header, &batch, err) < 0)
+        read_batch(header, &batch, err) < 0 || check_windows(s, NULL, window, err) < 0)
+        return -1;
+    if (c ? consumer_same(c, header, err) < 0 : !(c = consumer_create(b, name, header, err)))
         return -1;
     const char *member = c->share == SHARE_EACH ? s->member : "";
     if (!consumer_position(c, member) && c->position_count >= MEMBERS_MAX)
@@ -124,8 +139,10 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     sub->window = (uint32_t) window;
     sub->window_bytes = bytes;
     sub->batch = batch;
-    struct position *p = consumer_position_require(c, member);
+    struct position *p = consumer_position_require(c, member, &a->token);
     position_join(p, sub);
+    a->sub = sub;
+    a->stream = c->stream;
     buf_pack_str(&a->pairs, "stream");
     buf_pack_str(&a->pairs, c->stream->config->name);
     a->count++;
@@ -147,7 +164,8 @@ static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid
     }
     if (mp_find(header, "from", &at))
         from = at;
-    if (read_limit(header, "window", 0, WINDOW_MAX, &credit, err) < 0 || read_batch(header, &batch, err) < 0)
+    if (read_limit(header, "window", 0, WINDOW_MAX, &credit, err) < 0 || read_batch(header, &batch, err) < 0 ||
+        check_windows(s, NULL, credit, err) < 0)
         return -1;
     char **topics = topics_read(topics_at, err);
     if (!topics)
@@ -155,6 +173,7 @@ static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid
     struct sub *sub = sub_new(s, SUB_EPHEMERAL, cid);
     sub->topics = topics;
     sub->credit = credit;
+    sub->window = (uint32_t) credit;
     sub->batch = batch;
     if (ephemeral_start(sub, only, from, err) < 0) {
         sub_destroy(sub);
@@ -216,7 +235,10 @@ static void succeed(struct message *m, struct answer *a)
     a->count += pack_tag(&a->pairs, message_part(m, 1));
     buf_pack_map(&map, a->count);
     buf_add(&map, a->pairs.data, a->pairs.len);
-    reply_map(m->session, "OK", &map);
+    if (a->stream)
+        settle_wait(a->stream, a->token, m->session, a->sub, &map);
+    else
+        reply_map(m->session, "OK", &map);
     buf_fini(&map);
 }
 
@@ -254,8 +276,12 @@ static int more_of_sub(struct session *s, struct mp header, uint64_t cid, struct
         if (read_limit(header, "n", 0, WINDOW_MAX, &number, err) < 0)
             return -1;
         sub->credit += number;
-        if (sub->credit > WINDOW_MAX)
-            sub->credit = WINDOW_MAX;
+        if (sub->credit > sub->window && check_windows(s, sub, sub->credit, err) < 0) {
+            sub->credit -= number;
+            return -1;
+        }
+        if (sub->credit > sub->window)
+            sub->window = (uint32_t) sub->credit;
         for (size_t i = 0; i < sub->feed_count; i++)
             sub->feeds[i].stream->committed = true;
         return 0;
@@ -266,6 +292,8 @@ static int more_of_sub(struct session *s, struct mp header, uint64_t cid, struct
     if (read_limit(header, "window", 0, WINDOW_MAX, &number, err) != 1)
         return err->name[0] ? -1 : error_set(err, "BAD_VALUE", "\"window\" is missing");
     if (read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0)
+        return -1;
+    if (check_windows(s, sub, number, err) < 0)
         return -1;
     sub->window = (uint32_t) number;
     sub->window_bytes = bytes;

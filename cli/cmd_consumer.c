@@ -52,7 +52,8 @@ static void add_row(struct table *table, struct mp consumer)
     struct buf takes = {0};
     char text[RENDER_SHORT_SIZE];
     struct totals totals = add_up(consumer);
-    struct mp_slice name = bus_text(consumer, "name"), stream = bus_text(consumer, "stream"), share = bus_text(consumer, "share");
+    struct mp_slice name = bus_text(consumer, "name"), stream = bus_text(consumer, "stream");
+    struct mp_slice share = bus_text(consumer, "share");
     table_add(table, name.data, name.len);
     table_add(table, stream.data, stream.len);
     table_add(table, share.data, share.len);
@@ -102,7 +103,7 @@ static void put_info(struct mp consumer)
     info_list(&takes, consumer, "takes");
     info_text("consumer", consumer, "name");
     info_text("stream", consumer, "stream");
-    info_line("takes", "%s", buf_text(&takes));
+    info_put("takes", takes.data, takes.len);
     info_text("share", consumer, "share");
     info_line("declared", "%s", is_declared ? "in the topology" : "by a client");
     info_line("members", "%llu", (unsigned long long) bus_number(consumer, "members"));
@@ -134,8 +135,8 @@ static int look_up(struct look *look)
     char *reply = NULL;
     size_t len = 0;
     uint32_t count;
-    int status = bus_adm(&look->bus, &(struct bus_adm){.op = "consumers", .key = look->name ? "consumer" : NULL, .text = look->name},
-                         &reply, &len);
+    struct bus_adm adm = {.op = "consumers", .key = look->name ? "consumer" : NULL, .text = look->name};
+    int status = bus_adm(&look->bus, &adm, &reply, &len);
     if (status != CLI_OK)
         return status;
     struct mp all = mp_over(reply, len), list = bus_list(all, "consumers", &count);
@@ -158,7 +159,8 @@ static int drop(struct look *look)
 {
     char *reply = NULL;
     size_t len;
-    int status = bus_adm(&look->bus, &(struct bus_adm){.op = "consumer.drop", .key = "consumer", .text = look->name}, &reply, &len);
+    struct bus_adm adm = {.op = "consumer.drop", .key = "consumer", .text = look->name};
+    int status = bus_adm(&look->bus, &adm, &reply, &len);
     if (status == CLI_OK && look->json)
         info_json(mp_over(reply, len));
     else if (status == CLI_OK)

@@ -78,7 +78,8 @@ static void add_row(struct dlq *d, const struct ls_event *letter, struct mp body
     uint32_t attempts;
     struct buf when = {0};
     struct mp_slice consumer = bus_text(body, "consumer"), topic = bus_text(body, "topic");
-    struct mp_slice stream = bus_text(body, "stream"), reason = bus_text(body, "reason"), error = bus_text(body, "error");
+    struct mp_slice stream = bus_text(body, "stream"), reason = bus_text(body, "reason");
+    struct mp_slice error = bus_text(body, "error");
     bus_list(body, "attempts", &attempts);
     event_clock(letter->ts_us, &when);
     table_addf(&d->table, "%llu", (unsigned long long) letter->seq);
@@ -124,10 +125,10 @@ static void put_letter(const struct ls_event *letter, struct mp body)
     buf_clear(&text);
     if (mp_find(body, "header", &header))
         render_mp(&text, &header, SIZE_MAX);
-    info_line("header", "%s", buf_text(&text));
+    info_put("header", text.data, text.len);
     buf_clear(&text);
     render_body(&text, original.data, original.len, SIZE_MAX);
-    info_line("body", "%s", buf_text(&text));
+    info_put("body", text.data, text.len);
     buf_fini(&text);
 }
 

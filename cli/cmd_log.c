@@ -148,7 +148,8 @@ static struct ls_slice attribute(struct mp_slice header, const char *name)
 
 static void put_event(struct log_command *c, const struct ls_event *event)
 {
-    struct view view = {.colours = render_colours(STDOUT_FILENO), .width = render_width(STDOUT_FILENO), .body = VIEW_BODY_SHORT};
+    struct view view = {.colours = render_colours(STDOUT_FILENO), .width = render_width(STDOUT_FILENO),
+                        .body = VIEW_BODY_SHORT};
     buf_clear(&c->line);
     if (c->json)
         event_json(event, &c->line);
@@ -170,7 +171,8 @@ static bool on_entry(void *arg, const struct log_entry *entry, const char *file,
     }
     for (uint64_t seq = entry->seq; seq < entry->seq + entry->count && !c->stopped; seq++) {
         if (!unpack(&rest, &header, &body)) {
-            fprintf(stderr, "%s:%llu: event %llu cannot be taken apart\n", file, (unsigned long long) offset, (unsigned long long) seq);
+            fprintf(stderr, "%s:%llu: event %llu cannot be taken apart\n", file, (unsigned long long) offset,
+                    (unsigned long long) seq);
             break;
         }
         struct ls_event event = {.topic = attribute(header, "topic"), .source = attribute(header, "source"),

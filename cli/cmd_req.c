@@ -51,7 +51,8 @@ static void put_error(const struct ask *a, const struct ls_error *err)
 {
     struct buf line = {0};
     if (a->json) {
-        buf_addf(&line, "{\"error\":\"%s\",\"number\":%d,\"again\":%s,\"text\":", err->name, err->number, err->again ? "true" : "false");
+        buf_addf(&line, "{\"error\":\"%s\",\"number\":%d,\"again\":%s,\"text\":", err->name, err->number,
+                 err->again ? "true" : "false");
         render_json_text(&line, err->text);
         printf("%s}\n", buf_text(&line));
     }
@@ -95,8 +96,10 @@ static int take_arguments(struct ask *a, int argc, char **argv)
         if (!take_option(a, option))
             return CLI_USAGE;
     compose_finish(&a->compose);
-    if (argc == optind || argc - optind > 2)
-        return options_usage(&CMD_REQ, argc == optind ? "give a topic, such as chat.generate" : "too many arguments: put the data into quotes");
+    if (argc == optind)
+        return options_usage(&CMD_REQ, "give a topic, such as chat.generate");
+    if (argc - optind > 2)
+        return options_usage(&CMD_REQ, "too many arguments: put the data into quotes");
     a->compose.event.topic = ls_str(argv[optind]);
     if (a->broker.timeout_ms > REQUEST_TIMEOUT_MAX_MS)
         return options_usage(&CMD_REQ, "--timeout: a request may take an hour at most");
@@ -116,10 +119,10 @@ static int ask(struct ask *a)
     int status = bus_open(&a->bus, &CMD_REQ, &a->broker, NULL);
     if (status != CLI_OK)
         return status;
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int) SA_RESETHAND}, NULL);
     uint64_t rid = ls_request(a->bus.client, &a->compose.event, &options, on_part, a, &err);
     if (!rid)
         return bus_failed(&CMD_REQ, &err);
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int) SA_RESETHAND}, NULL);
     while (!a->ended) {
         if (ls_client_step(a->bus.client, 200, &err) < 0)
             return bus_failed(&CMD_REQ, &err);

@@ -72,7 +72,7 @@ static void put_info(struct mp stream)
     char size[RENDER_SHORT_SIZE];
     info_list(&topics, stream, "topics");
     info_text("stream", stream, "name");
-    info_line("topics", "%s", buf_text(&topics));
+    info_put("topics", topics.data, topics.len);
     info_text("durability", stream, "durability");
     info_line("events", "%llu at most, from %llu to %llu", held(stream), (unsigned long long) bus_number(stream, "first"),
               (unsigned long long) bus_number(stream, "durable"));

@@ -4,31 +4,34 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/render.h"
 
 #define LABEL_COLUMNS 14
 
-void info_line(const char *label, const char *format, ...)
+void info_put(const char *label, const void *text, size_t len)
 {
-    char *text = NULL;
     struct buf line = {0};
-    va_list args;
-    va_start(args, format);
-    int len = vasprintf(&text, format, args);
-    va_end(args);
-    render_harmless(&line, text, len > 0 ? (size_t) len : 0);
+    render_harmless(&line, text, len);
     printf("%-*s %s\n", LABEL_COLUMNS, label, buf_text(&line));
     buf_fini(&line);
-    free(text);
+}
+
+void info_line(const char *label, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    info_put(label, text, strlen(text));
 }
 
 void info_text(const char *label, struct mp map, const char *key)
 {
     struct mp_slice text = bus_text(map, key);
-    info_line(label, "%.*s", (int) text.len, text.data);
+    info_put(label, text.data, text.len);
 }
 
 void info_json(struct mp value)

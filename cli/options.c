@@ -68,13 +68,21 @@ void options_broker_init(struct options_broker *broker)
     broker->timeout_ms = OPTIONS_TIMEOUT_MS;
 }
 
+static bool parse_duration(const struct cli_command *command, const char *what, const char *text, int64_t *ms)
+{
+    if (clock_parse_duration(text, ms) && *ms > 0)
+        return true;
+    options_usage(command, "%s: \"%s\" is not a duration such as 500ms, 30s, 10m, 2h or 7d", what, text);
+    return false;
+}
+
 bool options_broker_take(const struct cli_command *command, struct options_broker *broker, int option, bool *ok)
 {
     *ok = true;
     if (option == OPTION_URL)
         broker->url = optarg;
     else if (option == OPTION_TIMEOUT)
-        *ok = options_duration(command, "--timeout", optarg, &broker->timeout_ms);
+        *ok = parse_duration(command, "--timeout", optarg, &broker->timeout_ms);
     else
         return false;
     return true;
@@ -93,14 +101,6 @@ bool options_number(const struct cli_command *command, const char *what, const c
         options_usage(command, "%s: \"%s\" is not a whole number", what, text);
     else
         options_usage(command, "%s: \"%s\" is not a whole number up to %llu", what, text, (unsigned long long) max);
-    return false;
-}
-
-bool options_duration(const struct cli_command *command, const char *what, const char *text, int64_t *ms)
-{
-    if (clock_parse_duration(text, ms) && *ms > 0)
-        return true;
-    options_usage(command, "%s: \"%s\" is not a duration such as 500ms, 30s, 10m, 2h or 7d", what, text);
     return false;
 }
 

@@ -45,7 +45,6 @@ bool options_broker_take(const struct cli_command *command, struct options_broke
 
 /* Each prints a message that names `what` (such as "--last") and returns false when `text` is not one. */
 bool options_number(const struct cli_command *command, const char *what, const char *text, uint64_t max, uint64_t *value);
-bool options_duration(const struct cli_command *command, const char *what, const char *text, int64_t *ms);
 /* options_moment reads a duration back from now, or a time; microseconds since 1970. */
 bool options_moment(const struct cli_command *command, const char *what, const char *text, int64_t *time_us);
 

@@ -28,10 +28,6 @@ void render_base64(struct buf *out, const void *data, size_t len); /* without qu
  * too when the value is malformed. */
 bool render_mp(struct buf *out, struct mp *value, size_t max);
 
-enum body_form { BODY_EMPTY, BODY_JSON, BODY_MSGPACK, BODY_BYTES };
-/* render_body_form tells what an event's body is, as docs/protocol.md says ("Events"). */
-enum body_form render_body_form(const void *body, size_t len);
-
 /* render_body appends a body as one line for people, at most about `max` bytes of it. */
 void render_body(struct buf *out, const void *body, size_t len, size_t max);
 /* render_body_json appends `"data":VALUE`, or `"data_base64":"..."` when it is neither msgpack nor JSON; nothing when empty.

@@ -109,7 +109,10 @@ static bool is_json(const void *body, size_t len)
     return json != NULL;
 }
 
-enum body_form render_body_form(const void *body, size_t len)
+enum body_form { BODY_EMPTY, BODY_JSON, BODY_MSGPACK, BODY_BYTES };
+
+/* docs/protocol.md, "Events" */
+static enum body_form body_form(const void *body, size_t len)
 {
     const uint8_t *p = body;
     if (len == 0)
@@ -146,7 +149,7 @@ void render_body(struct buf *out, const void *body, size_t len, size_t max)
 {
     struct mp value = mp_over(body, len);
     char size[RENDER_SHORT_SIZE];
-    switch (render_body_form(body, len)) {
+    switch (body_form(body, len)) {
     case BODY_EMPTY:
         break;
     case BODY_JSON:
@@ -164,7 +167,7 @@ void render_body(struct buf *out, const void *body, size_t len, size_t max)
 bool render_body_json(struct buf *out, const void *body, size_t len)
 {
     struct mp value = mp_over(body, len);
-    switch (render_body_form(body, len)) {
+    switch (body_form(body, len)) {
     case BODY_EMPTY:
         return false;
     case BODY_JSON:

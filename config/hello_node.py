@@ -81,7 +81,8 @@ def serve(socket):
             done = [n for n in unanswered if n <= head["upto"]]
             send(socket, "ACK", {"cid": 1, "seqs": [unanswered.pop(n) for n in done]})
         elif verb == "ERR" and head.get("n") in unanswered and head["name"] != "NO_SESSION":
-            send(socket, "NAK", {"cid": 1, "seqs": [unanswered.pop(head["n"])], "error": head["text"]})
+            refused = range(head["n"], head["n"] + head.get("count", 1))
+            send(socket, "NAK", {"cid": 1, "seqs": [unanswered.pop(n) for n in refused], "error": head["text"]})
         elif verb == "GOODBYE" and head["reason"] == "replaced":
             sys.exit(f"another {CONSUMER} named {MEMBER} took over")
         elif verb in ("ERR", "GOODBYE") or (verb == "PONG" and not head["session"]):

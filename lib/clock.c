@@ -45,6 +45,13 @@ static void civil_from_days(int64_t z, int64_t *y, int *m, int *d)
     *y = yoe + era * 400 + (*m <= 2);
 }
 
+static int days_of_month(int y, int m)
+{
+    static const int DAYS[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    return DAYS[m - 1] + (m == 2 && leap);
+}
+
 static void put_digits(char *at, int64_t value, int width)
 {
     for (int i = width - 1; i >= 0; i--, value /= 10)
@@ -124,7 +131,7 @@ bool clock_parse(const char *text, size_t len, int64_t *wall_us)
                 return false;
         }
     }
-    if (at != end || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || s > 60 || oh > 23 || om > 59)
+    if (at != end || mo < 1 || mo > 12 || d < 1 || d > days_of_month(y, mo) || h > 23 || mi > 59 || s > 60 || oh > 23 || om > 59)
         return false;
     int64_t seconds = days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - sign * (oh * 3600 + om * 60);
     *wall_us = seconds * 1000000 + us;
@@ -157,7 +164,8 @@ bool clock_parse_duration(const char *text, int64_t *ms)
         int64_t unit = at > digits ? unit_ms(&at) : 0;
         if (!unit)
             return false;
-        total += count * unit;
+        if (__builtin_add_overflow(total, count * unit, &total))
+            return false;
     } while (*at);
     *ms = total;
     return true;

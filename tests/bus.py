@@ -65,6 +65,11 @@ def unpack_batch(packed):
     return events
 
 
+def numbers_of(err):
+    """The numbers that an ERR names: n, or n … n + count - 1."""
+    return range(err["n"], err["n"] + err.get("count", 1))
+
+
 def events_of(msg):
     """The events of one MSG, batched or not, as Event tuples with source and time filled in from a batch's map."""
     if not msg.head.get("batch"):
@@ -185,7 +190,7 @@ class Peer:
                 open_ = {n: i for n, i in open_.items() if n > msg.head["upto"]}
             else:
                 assert msg.verb == "ERR" and msg.head["again"], msg
-                todo.append(open_.pop(msg.head["n"]))
+                todo += [open_.pop(n) for n in numbers_of(msg.head)]
 
     def barrier(self):
         """Everything the broker had to say up to now: the messages that came before a PONG."""

@@ -114,6 +114,7 @@ static void run_task(struct log_device *dev, struct task *task)
     task->next = NULL;
     *dev->done_end = task;
     dev->done_end = &task->next;
+    pthread_cond_broadcast(&dev->spare_changed);
     notify_owner(dev);
 }
 
@@ -191,6 +192,47 @@ void device_task(struct log_device *dev, struct task **task)
     pthread_mutex_unlock(&dev->lock);
     dev->tasks++;
     *task = NULL;
+}
+
+static void task_free(struct task *task)
+{
+    free(task->names);
+    free(task->recycle_as);
+    free(task);
+}
+
+/* Takes the log's finished reservation off the list of done tasks; NULL if there is none. Called with the lock. */
+static struct task *done_spare(struct log_device *dev, const struct log *log)
+{
+    for (struct task **at = &dev->done; *at; at = &(*at)->next) {
+        struct task *task = *at;
+        if (task->kind != TASK_SPARE || task->log != log || task->for_rescue)
+            continue;
+        *at = task->next;
+        if (dev->done_end == &task->next)
+            dev->done_end = at;
+        return task;
+    }
+    return NULL;
+}
+
+void device_spare_await(struct log_device *dev, struct log *log, int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long) ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&dev->lock);
+    struct task *task;
+    while (!(task = done_spare(dev, log)) && pthread_cond_timedwait(&dev->spare_changed, &dev->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&dev->lock);
+    if (!task)
+        return;
+    dev->tasks--;
+    log_task_done(log, task);
+    task_free(task);
 }
 
 void device_spare_stop(struct log_device *dev, struct spare *spare)
@@ -296,9 +338,7 @@ int64_t log_device_poll(struct log_device *dev, int64_t now_mono_ms)
         next = task->next;
         dev->tasks--;
         log_task_done(task->log, task);
-        free(task->names);
-        free(task->recycle_as);
-        free(task);
+        task_free(task);
     }
     for (struct log *log = dev->logs; log; log = log->next)
         log_retry(log, now_mono_ms);

@@ -104,8 +104,11 @@ static uint64_t busy(struct ls_error *err, int retry_ms, const char *name, const
 }
 
 /* The current segment is full: goes on in the next. */
+#define SPARE_WAIT_MS 100
 static bool roll(struct log *log, int64_t ts_us, struct ls_error *err)
 {
+    if (!log->spare && log->spare_asked && !log->spare_error)
+        device_spare_await(log->dev, log, SPARE_WAIT_MS); /* only when events come faster than files are made */
     struct spare *spare = log->spare;
     if (!spare && log->spare_error) {
         log_problem(log, log->spare_error == ENOSPC || log->spare_error == EDQUOT ? LOG_FULL : LOG_READ_ONLY,

@@ -4,6 +4,8 @@ import pytest
 
 from bus import events_of, pack, pack_batch, unpack, unpack_batch
 
+pytestmark = pytest.mark.short
+
 
 def jobs(*ids, topic="job.a"):
     return [({"topic": topic, "id": str(i)}, pack(i)) for i in ids]

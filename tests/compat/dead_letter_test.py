@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead letters: what they hold, and replay and drop through ADM (docs/protocol.md, Dead letters, Administration)."""
+import pytest
+
 from bus import events_of, pack, unpack
+
+pytestmark = pytest.mark.short
 
 W = {"consumer": "w", "stream": "events", "takes": ["job.>"], "backoff": [1], "max_deliver": 3}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -7,6 +7,8 @@ import zmq
 
 from bus import events_of, pack, unpack
 
+pytestmark = pytest.mark.short
+
 W = {"consumer": "w", "stream": "events", "takes": ["job.>"]}
 
 

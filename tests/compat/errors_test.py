@@ -105,8 +105,8 @@ def busy(bus):
 def quota(bus):
     c = bus.client()
     for cid in range(64):
-        c.ok("SUB", cid=cid, topics=["job.>"])
-    return c.err("QUOTA", "SUB", cid=64, topics=["job.>"])
+        c.ok("SUB", cid=cid, topics=["job.>"], window=10)
+    return c.err("QUOTA", "SUB", cid=64, topics=["job.>"], window=10)
 
 
 def stale(bus):
@@ -169,7 +169,7 @@ def test_error(make_bus, name):
 
 
 @pytest.mark.parametrize("frames", [
-    [b"PUB"], [b"PUB", b"not a map"], [b"PUB", pack(7)], [b"PUB", pack({"topic": "job.a"})[:-1]], 
+    [b"PUB"], [b"PUB", b"not a map"], [b"PUB", pack(7)], [b"PUB", pack({"topic": "job.a"})[:-1]],
     [b"PUB", pack({"topic": "job.a"}), b"", b""],
     [b"\x81"], [b"\x80"], [b"\xff"], [b" "], [b"!"], [b"", b"", b"PUB"], [b"1", b"2"], [b"Nope.nope"], [b"PUBX", pack({})],
     [pack({"topic": "job.a", "data": 1}), b"extra"], [b"PUB", pack({1: "x"})], [b"PUB", pack({"topic": 3})], [b"a..b", b""],

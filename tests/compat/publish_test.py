@@ -7,6 +7,8 @@ import zmq
 
 from bus import PATIENCE_S, Peer, events_of, pack, unpack
 
+pytestmark = pytest.mark.short
+
 
 def test_two_lines_from_a_req_socket_give_a_durable_acknowledgement(bus):
     s = bus.context.socket(zmq.REQ); s.connect(bus.url)

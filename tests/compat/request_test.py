@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests: parts with credit, cancel, time-out, re-routing, from REQ sockets too (docs/protocol.md, Requests)."""
+import pytest
+
 from bus import pack, unpack
+
+pytestmark = pytest.mark.short
 
 
 def worker(bus, name="worker", topic="job.sum", slots=1, **hello):

@@ -21,7 +21,7 @@ import time
 import zmq
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from bus import Message, events_of, pack, pack_batch, unpack  # noqa: E402
+from bus import Message, events_of, numbers_of, pack, pack_batch, unpack  # noqa: E402
 
 SILENCE_S = 3.0
 WINDOW = 200
@@ -149,8 +149,9 @@ class Pipe(Client):
             self.write(*(self.ok_line(open_.pop(n)[0], {"level": msg.head["level"]}) for n in done))
             self.progress(len(done))
         elif msg.verb == "ERR" and "n" in msg.head and msg.head["again"]:
-            self.refused(open_[msg.head["n"]][0], msg.head)
-            again.append(open_.pop(msg.head["n"]))
+            for n in numbers_of(msg.head):
+                self.refused(open_[n][0], msg.head)
+                again.append(open_.pop(n))
         elif msg.verb == "PONG":
             return msg.head["session"]
         elif msg.verb in ("ERR", "GOODBYE"):

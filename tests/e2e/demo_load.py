@@ -15,7 +15,7 @@ import time
 import zmq
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from bus import Peer, events_of, pack  # noqa: E402
+from bus import Peer, events_of, numbers_of, pack  # noqa: E402
 
 WINDOW = 1000
 CONTEXT = zmq.Context()
@@ -79,7 +79,7 @@ def load(url, count, up):
                     _, what, word = kills.pop(0)
                     kill(up, what, word, done)
             elif msg.verb == "ERR" and msg.head["again"]:
-                todo.appendleft(open_.pop(msg.head["n"]))
+                todo.extendleft(open_.pop(n) for n in numbers_of(msg.head))
             else:
                 alive = False
         todo.extendleft(reversed(open_.values()))

@@ -2,14 +2,14 @@
 """Disks that are full or fail: publishers are told, nothing acknowledged is lost, and service resumes by itself.
 Faults come from tests/crash/fault.c, preloaded into the broker, and from a small tmpfs that really is full."""
 import os
-import pathlib
 import subprocess
 
 import pytest
 
-from bus import ROOT, pack, unpack
+from bus import ROOT, SANITIZED, numbers_of, pack, unpack
 
-BUILD = pathlib.Path(os.environ.get("LINESHAFT_BUILD", ROOT / "build")).resolve()
+pytestmark = pytest.mark.short
+
 
 
 class Publisher:
@@ -37,7 +37,8 @@ class Publisher:
                 self.acknowledged.append(self.open.pop(n))
         else:
             self.refused.append(msg.head)
-            self.open.pop(msg.head["n"])
+            for n in numbers_of(msg.head):
+                self.open.pop(n)
 
     def settle(self):
         while self.open:
@@ -161,8 +162,7 @@ def faults(tmp_path):
 
 @pytest.fixture
 def shimmed(make_bus, tmp_path, faults):
-    bus = make_bus(start=False, env=faults.env(tmp_path / "bus0" / "data"))
-    return bus.start()
+    return make_bus(env=faults.env(tmp_path / "bus0" / "data"))
 
 
 REFUSALS = {"DISK_FULL": 507, "STORAGE": 503, "BUSY": 429}
@@ -258,3 +258,17 @@ def test_an_acknowledgement_with_sync_is_not_confirmed_by_a_failing_disk(shimmed
     c.wait("OK", tag="yes")
     bus.restart()
     bus.until("the position", lambda: bus.consumer("w") and bus.consumer("w")["positions"][0]["pending"] <= 1)
+
+
+def test_a_publisher_that_outruns_the_disk_is_told_busy_and_memory_stays_bounded(make_bus, tmp_path, faults):
+    bus = make_bus(broker="  memory: 64MiB\n  connection_memory: 16MiB", segment="16MiB", env=faults.env(tmp_path / "bus0" / "data"))
+    p, before = Publisher(bus), bus.rss_kib()
+    faults.set("fdatasync SLOW 1000")
+    for _ in range(8000):
+        p.send()
+    p.settle()
+    assert {head["name"] for head in p.refused} == {"BUSY"} and all(head["retry_ms"] > 0 for head in p.refused)
+    assert bus.rss_kib() - before < (150 << 10) * (10 if SANITIZED else 1)
+    faults.set("")
+    p.until_accepted()
+    check_log(bus, p)

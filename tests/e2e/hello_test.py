@@ -11,6 +11,8 @@ import pytest
 
 from bus import PATIENCE_S, ROOT, die_with_parent, pack, unpack
 
+pytestmark = pytest.mark.short
+
 BUILD = pathlib.Path(os.environ.get("LINESHAFT_BUILD", ROOT / "build")).resolve()
 EXAMPLE = ROOT / "docs" / "examples" / "nodejs"
 HELLO = """

@@ -135,6 +135,13 @@ def test_first_deliveries_out_of_order_are_found_unless_a_member_died():
     assert out_of_order(True).valid
 
 
+def test_a_resend_takes_a_new_place():
+    entries = good()
+    swapped(entries)
+    entries.append({**find(entries, "pub", id="b"), "n": 4})
+    assert "C5" not in verdict(entries).violations
+
+
 def test_what_retention_took_is_not_lost():
     entries = good()
     for op in ("log", "deliver", "ack", "sink"):

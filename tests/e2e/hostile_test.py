@@ -9,6 +9,8 @@ import zmq
 from bus import SANITIZED, Peer, pack, pack_batch, unpack
 from zmtp import GREETING, LONG, MORE, Raw, frame, message
 
+pytestmark = pytest.mark.short
+
 RSS_GROWTH_KIB = 150 * 1024
 MIB = 1 << 20
 

@@ -106,7 +106,7 @@ VERBS = {
 
 # ---- the small ones
 
-HEADERS = {"one": {"topic": "a"}, "all": EVERYTHING, "control": {"n": 1, "topic": "a.b", "batch": 2, "id": "i", "tag": "t", "z": 1, "data": {"a": 1}}}
+HEADERS = {"one": {"topic": "a"}, "twice": Raw(b"\x83\xa5topic\xa1a\xa1x\x01\xa5topic\xa1b"), "all": EVERYTHING, "control": {"n": 1, "topic": "a.b", "batch": 2, "id": "i", "tag": "t", "z": 1, "data": {"a": 1}}}
 TOPICS = {"plain": "run.a\nrun.a\nrun.b\nrun", "star": "run.*\n*.a\nrun.a\nb.a", "rest": "run.>\nrun.*.b\nrun.a.b\nrun", "sys": "$sys.>\n>\n$sys.a\nsys.a"}
 RANGES = {"numbers": [1, 2, 3, 9], "pairs": [[1, 4], 5, [10, 63], [2, 12]], "end": [2**64 - 1, [2**63, 2**64 - 1]]}
 VALUES = {"numbers": [0, -1, 127, 128, -33, 2**32, 2**64 - 1, -2**63, 0.5], "texts": ["", "a" * 40, b"bin", "é"], "ext": [ExtType(1, b"1234"), ExtType(127, b"abc")],

@@ -71,8 +71,9 @@ async function serve() {
       done.forEach(([n]) => unanswered.delete(n));
       await send("ACK", { cid: 1, seqs: done.map(([, seq]) => seq) });
     } else if (verb === "ERR" && unanswered.has(head.n) && head.name !== "NO_SESSION") {
-      await send("NAK", { cid: 1, seqs: [unanswered.get(head.n)], error: head.text });
-      unanswered.delete(head.n);
+      const refused = [...unanswered].filter(([n]) => n >= head.n && n < head.n + (head.count ?? 1));
+      refused.forEach(([n]) => unanswered.delete(n));
+      await send("NAK", { cid: 1, seqs: refused.map(([, seq]) => seq), error: head.text });
     } else if (verb === "GOODBYE" && head.reason === "replaced") {
       console.error(`another ${consumer} named ${member} took over`);
       process.exit(1);
