@@ -39,7 +39,7 @@ ALL_OBJ = $(LIB_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
 TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/e2e/*.c))
 FUZZ = $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
-BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/zmq_server.c))
+BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/*_bench.c tests/bench/zmq_server.c))
 
 all: $(B)/lineshaft $(B)/liblineshaft.a ## build the program and the client library
 
@@ -87,9 +87,9 @@ demo: ## install what is missing, build, show the quick start at work, end every
 	@PYTHON=$(PYTHON) LINESHAFT=$(abspath $(B)/lineshaft) tests/e2e/demo.sh
 
 run: ## the quick start in the foreground; Ctrl-C ends it
-	@deploy/setup build
+	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
-	@exec $(B)/lineshaft up config/hello.yaml
+	@PYTHON=$(PYTHON) exec $(B)/lineshaft up config/hello.yaml
 
 install: all ## DESTDIR= PREFIX=
 	install -D -m 755 $(B)/lineshaft $(DESTDIR)$(PREFIX)/bin/lineshaft

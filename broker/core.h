@@ -51,7 +51,7 @@ struct message {
     char route[256];        /* libzmq's routing id (ROUTER only) */
     size_t route_len;
     bool delimited;         /* an empty frame stood in front */
-    int fd;                 /* the connection's descriptor */
+    int fd;                 /* the connection's descriptor (set by sockets_drain) */
     size_t parts;
     zmq_msg_t part[MESSAGE_PARTS_MAX];
     bool too_many_parts;
@@ -62,6 +62,7 @@ struct message {
 struct mp_slice message_part(struct message *m, size_t i); /* empty if absent */
 bool message_receive(struct broker *b, enum origin origin, struct message *m); /* false: nothing there */
 void message_fini(struct message *m);
+int message_fd(struct message *m); /* the descriptor of the connection that it came by; costs a look-up by name in libzmq */
 
 /* ---- header.c: an event's header map, read once ---- */
 
@@ -121,7 +122,7 @@ bool unpack_event(struct mp_slice *packed, struct mp_slice *header, struct mp_sl
 
 struct dedup {
     struct dedup_slot *ring;
-    uint32_t *table;
+    struct dedup_entry *table;
     size_t room, table_room;
     uint64_t head, tail; /* ring positions, ever growing */
     uint64_t count_max;
@@ -130,6 +131,12 @@ struct dedup {
 };
 void dedup_init(struct dedup *d, uint64_t count_max, int64_t window_ms);
 void dedup_fini(struct dedup *d);
+/* A publish knows the pair long before it may add it: dedup_prepare hashes it and fetches its place from memory meanwhile. */
+struct dedup_key {
+    uint64_t high, low;
+};
+struct dedup_key dedup_prepare(const struct dedup *d, struct mp_slice source, struct mp_slice id);
+uint64_t dedup_add_key(struct dedup *d, struct dedup_key key, uint64_t seq, int64_t now_us);
 /* dedup_add: 0 if (source, id) is new and now stands for seq, else the seq that it already stands for. */
 uint64_t dedup_add(struct dedup *d, struct mp_slice source, struct mp_slice id, uint64_t seq, int64_t now_us);
 void dedup_forget_from(struct dedup *d, uint64_t seq); /* drops what was added for seq and above */
@@ -200,6 +207,7 @@ struct session {
     size_t route_len;
     uint64_t key;                        /* its hash: the place in broker->sessions */
     int fd;
+    size_t client_len;
     bool delimited, introduced, acking;
     bool gone;                           /* nothing can be sent any more; ended at the end of the turn */
     const char *doom;

@@ -9,7 +9,7 @@ bool packer_takes(const struct packer *p, const struct stored *s, size_t bytes_m
     if (!p->count)
         return true;
     /* Events of a client's batch share its source and time; complete events need neither and only must follow on. */
-    return p->count < count_max && p->bytes.len + s->header.len + s->body.len + 8 <= bytes_max && 
+    return p->count < count_max && p->bytes.len + s->header.len + s->body.len + 8 <= bytes_max &&
            s->seq == (p->seq ? p->seq + p->count : 0) && s->batch == p->batch &&
            (!s->batch || (s->ts_us == p->ts_us && s->source.len == p->source_len && !memcmp(s->source.data, p->source, p->source_len)));
 }

@@ -11,6 +11,11 @@ struct mp_slice message_part(struct message *m, size_t i)
     return (struct mp_slice){zmq_msg_data(&m->part[i]), zmq_msg_size(&m->part[i])};
 }
 
+int message_fd(struct message *m)
+{
+    return m->parts ? zmq_msg_get(&m->part[0], ZMQ_SRCFD) : -1;
+}
+
 void message_fini(struct message *m)
 {
     for (size_t i = 0; i < m->parts; i++)
@@ -60,7 +65,6 @@ bool message_receive(struct broker *b, enum origin origin, struct message *m)
             return false; /* the pipe ended; nothing was taken but a routing id without frames */
         }
         m->bytes += zmq_msg_size(frame);
-        m->fd = zmq_msg_get(frame, ZMQ_SRCFD);
         int more = zmq_msg_more(frame);
         if (first && origin == FROM_ROUTER && !zmq_msg_size(frame) && more) {
             m->delimited = true;

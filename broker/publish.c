@@ -87,23 +87,23 @@ static int place_event(struct broker *b, struct session *s, const struct header 
 {
     struct stream *stream = placed->stream;
     struct mp_slice source = event_source(h, s);
-    if (stream) {
-        if (check_room(b, s, body.len, err) < 0)
-            return -1;
-        uint64_t next = log_next_seq(stream->log);
-        placed->seq = h->id.len ? dedup_add(&stream->dedup, source, id, next, b->now_us) : 0;
-        if (placed->seq) {
-            placed->dup = true;
-            stream->duplicates++;
-            b->counters[C_DUPLICATES]++;
-            return 0;
-        }
-    }
+    struct dedup_key key = {0};
+    if (stream && check_room(b, s, body.len, err) < 0)
+        return -1;
+    if (stream && h->id.len)
+        key = dedup_prepare(&stream->dedup, source, id);
     buf_clear(&b->scratch2);
     header_write(&b->scratch2, h, id, source, (struct mp_slice){b->now_text, CLOCK_TEXT_SIZE - 1});
     struct mp_slice header = {(const char *) b->scratch2.data, b->scratch2.len};
     if (!stream) {
         live_event(b, h->topic, header, body, b->now_us);
+        return 0;
+    }
+    placed->seq = h->id.len ? dedup_add_key(&stream->dedup, key, log_next_seq(stream->log), b->now_us) : 0;
+    if (placed->seq) {
+        placed->dup = true;
+        stream->duplicates++;
+        b->counters[C_DUPLICATES]++;
         return 0;
     }
     placed->seq = append_single(stream, b->now_us, header, body, err);

@@ -51,6 +51,7 @@ struct session *session_require(struct broker *b, struct message *m)
 {
     uint64_t key = XXH3_64bits_withSeed(m->route, m->route_len, b->seed) & ~(1ull << 63);
     struct session *s = map_get(&b->sessions, key);
+    m->fd = s && s->fd >= 0 ? s->fd : message_fd(m);
     if (s && s->lost && m->fd != s->lost_fd) { /* a routing id of the client's own, on its next connection */
         session_end(s, "disconnected");
         s = NULL;

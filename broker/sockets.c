@@ -152,9 +152,11 @@ bool sockets_drain(struct broker *b, enum socket_name from)
         if (!message_receive(b, origin, &m))
             return true;
         b->counters[C_MESSAGES_IN]++;
-        guard_saw_message(b, m.fd);
         if (origin == FROM_ROUTER)
             m.session = session_require(b, &m);
+        else
+            m.fd = message_fd(&m);
+        guard_saw_message(b, m.fd);
         verb_dispatch(b, &m);
         bytes += m.bytes; /* with what reading for it has cost */
         message_fini(&m);

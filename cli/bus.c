@@ -25,6 +25,7 @@ static void on_notice(void *arg, const struct ls_notice *notice)
     static bool was_lost;
     if (notice->state == LS_ENDED)
         bus->ended = true;
+    bus->refused |= notice->state == LS_LOST;
     if (bus->quiet)
         return;
     if (notice->state == LS_LOST && !was_lost)
@@ -36,6 +37,22 @@ static void on_notice(void *arg, const struct ls_notice *notice)
     was_lost = notice->state == LS_LOST || (was_lost && notice->state != LS_CONNECTED);
 }
 
+static int limited(int64_t ms)
+{
+    return ms > INT32_MAX ? INT32_MAX : (int) ms;
+}
+
+/* Waits for the session: briefly where nothing listens, long where something does, but is slow to answer. */
+static int wait_for_session(struct bus *bus, const struct options_broker *broker, struct ls_error *err)
+{
+    int refused_ms = limited(broker->refused_ms);
+    bool twice = refused_ms < bus->timeout_ms;
+    int result = ls_client_wait(bus->client, twice ? refused_ms : bus->timeout_ms, err);
+    if (result < 0 && twice && !bus->refused && strcmp(err->name, "UNREACHABLE") == 0)
+        result = ls_client_wait(bus->client, bus->timeout_ms - refused_ms, err);
+    return result;
+}
+
 int bus_open(struct bus *bus, const struct cli_command *command, const struct options_broker *broker,
              const struct ls_client_options *options)
 {
@@ -44,7 +61,7 @@ int bus_open(struct bus *bus, const struct cli_command *command, const struct op
     struct ls_client_options all = options ? *options : (struct ls_client_options){0};
     snprintf(name, sizeof name, "lineshaft-%s", command->name);
     *bus = (struct bus){.command = command, .quiet = true,
-                        .timeout_ms = broker->timeout_ms > INT32_MAX ? INT32_MAX : (int) broker->timeout_ms};
+                        .timeout_ms = limited(broker->timeout_ms)};
     all.url = broker->url;
     all.name = name;
     all.notice = on_notice;
@@ -52,7 +69,7 @@ int bus_open(struct bus *bus, const struct cli_command *command, const struct op
     bus->client = ls_client_open(&all, &err);
     if (!bus->client)
         return bus_failed(command, &err);
-    if (ls_client_wait(bus->client, bus->timeout_ms, &err) < 0)
+    if (wait_for_session(bus, broker, &err) < 0)
         return bus_failed(command, &err);
     bus->quiet = false;
     return CLI_OK;

@@ -12,6 +12,7 @@ struct bus {
     const struct cli_command *command;
     struct ls_client *client;
     int timeout_ms;
+    bool refused; /* the first connection could not be made */
     bool quiet; /* says nothing about a lost broker */
     bool ended; /* sent away for good */
 };

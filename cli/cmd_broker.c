@@ -12,6 +12,8 @@
 #include "lib/logger.h"
 #include "topology/diag.h"
 
+#define PORT_MAX 65531 /* the four above it are the broker's too */
+
 static int serve(const struct topology *t)
 {
     struct ls_error err;
@@ -43,15 +45,18 @@ static void print_problems(const struct diag_list *diags)
 {
     struct buf text = {0};
     diag_print(diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &text);
-    fputs(buf_text(&text), stderr);
+    render_put(&text, stderr);
     buf_fini(&text);
 }
 
-static int run_topology(const char *file)
+/* `port` 0: as the topology says. */
+static int run_topology(const char *file, int port)
 {
     struct diag_list diags = {0};
     struct topology *t = topology_load(file, &diags);
     int status = CLI_FAILED;
+    if (t && port)
+        t->broker.listen.port = port;
     if (diags.error_count)
         print_problems(&diags);
     else
@@ -63,44 +68,50 @@ static int run_topology(const char *file)
 
 static int run(int argc, char **argv)
 {
-    static const struct option OPTIONS[] = {{"debug", no_argument, NULL, 'd'}, {0}};
+    static const struct option LONGS[] = {{"debug", no_argument, NULL, 'd'}, {"port", required_argument, NULL, 'p'}, {0}};
     enum log_level level = LEVEL_INFO;
+    uint64_t port = 0;
     int option;
-    while ((option = options_next(&CMD_BROKER, argc, argv, "", OPTIONS)) != OPTIONS_END) {
-        if (option == OPTIONS_BAD)
+    while ((option = options_next(&CMD_BROKER, argc, argv, "", LONGS)) != OPTIONS_END) {
+        if (option == 'd')
+            level = LEVEL_DEBUG;
+        else if (option != 'p' || !options_number(&CMD_BROKER, "--port", optarg, PORT_MAX, &port))
             return CLI_USAGE;
-        level = LEVEL_DEBUG;
     }
     if (optind + 1 != argc)
         return options_usage(&CMD_BROKER, "one topology file is wanted");
     logger_init("broker", level);
     block_signals(); /* before the first thread */
-    return run_topology(argv[optind]);
+    return run_topology(argv[optind], (int) port);
 }
 
 const struct cli_command CMD_BROKER = {
     .name = "broker",
     .run = run,
     .summary = "run the broker of a topology alone, in the foreground",
-    .usage = "lineshaft broker - run the broker of a topology alone, in the foreground\n"
-             "\n"
-             "SYNOPSIS\n"
-             "    lineshaft broker [--debug] TOPOLOGY\n"
-             "\n"
-             "DESCRIPTION\n"
-             "    Recovers the data directory, listens, and serves until SIGTERM or SIGINT. It starts no nodes: that\n"
-             "    is `lineshaft up`, which runs this command for itself. Use it in containers and under a service\n"
-             "    manager. The log goes to standard error; the line with the code broker-ready says that it serves.\n"
-             "\n"
-             "    On SIGTERM it commits and answers what it has accepted, tells its clients GOODBYE, and ends.\n"
-             "\n"
-             "OPTIONS\n"
-             "    --debug       log more\n"
-             "    --help        this text\n"
-             "\n"
-             "EXAMPLES\n"
-             "    lineshaft broker config/hello.yaml\n"
-             "\n"
-             "EXIT STATUS\n"
-             "    0 stopped in order, 1 could not start (the last line says why), 2 wrong usage.\n",
+    .usage =
+        "lineshaft broker - run the broker of a topology alone, in the foreground\n"
+        "\n"
+        "SYNOPSIS\n"
+        "  lineshaft broker [--debug] [--port N] TOPOLOGY\n"
+        "\n"
+        "DESCRIPTION\n"
+        "  Recovers the data directory, listens, and serves until SIGTERM or SIGINT. It starts no nodes: that is\n"
+        "  `lineshaft up`, which runs this command for itself. Use it in containers and under a service manager. The\n"
+        "  log goes to standard error; the line with the code broker-ready says that it serves.\n"
+        "\n"
+        "  On SIGTERM it commits and answers what it has accepted, tells its clients GOODBYE, and ends.\n"
+        "\n"
+        "OPTIONS\n"
+        "  --debug          Log more.\n"
+        "  --port N         The first of the five ports, whatever `broker: listen` says; 0 leaves it as it is there.\n"
+        "\n"
+        "EXAMPLES\n"
+        "  lineshaft broker config/hello.yaml\n"
+        "  lineshaft broker --port 7500 config/hello.yaml\n"
+        "\n"
+        "EXIT STATUS\n"
+        "  0  stopped in order\n"
+        "  1  could not start; the last line says why\n"
+        "  2  wrong usage\n",
 };

@@ -10,8 +10,7 @@
 
 static void put(struct buf *text, FILE *stream)
 {
-    if (text->len)
-        fwrite(text->data, 1, text->len, stream);
+    render_put(text, stream);
     fflush(stream);
     buf_fini(text);
 }

@@ -32,10 +32,10 @@ static int graph(const char *path, const char *format)
     bool ok = t && !diags.error_count;
     if (ok) {
         topology_graph(t, format, &out);
-        fwrite(out.data, 1, out.len, stdout);
+        render_put(&out, stdout);
     } else {
         diag_print(&diags, (struct diag_style){render_colours(STDERR_FILENO), false, 20}, &out);
-        fwrite(out.data, 1, out.len, stderr);
+        render_put(&out, stderr);
     }
     buf_fini(&out);
     topology_destroy(&t);

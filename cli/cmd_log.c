@@ -284,7 +284,7 @@ const struct cli_command CMD_LOG = {
         "  -j, --json       One JSON object a line: a problem (severity, file, offset, text), or an event.\n"
         "\n"
         "EXAMPLES\n"
-        "  lineshaft log check config/quickstart.yaml\n"
+        "  lineshaft log check config/hello.yaml\n"
         "  lineshaft log dump var/bus/events --from 1000 -n 10\n"
         "\n"
         "EXIT STATUS\n"

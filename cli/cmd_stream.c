@@ -16,19 +16,13 @@ struct look {
     const char *verb, *name;
 };
 
-static unsigned long long held(struct mp stream)
-{
-    uint64_t first = bus_number(stream, "first"), next = bus_number(stream, "next");
-    return next > first ? next - first : 0;
-}
-
 static void add_row(struct table *table, struct mp stream)
 {
     struct buf topics = {0};
     char size[RENDER_SHORT_SIZE];
     struct mp_slice name = bus_text(stream, "name"), durability = bus_text(stream, "durability"), health = bus_text(stream, "health");
     table_add(table, name.data, name.len);
-    table_addf(table, "%llu", held(stream));
+    table_addf(table, "%llu", (unsigned long long) bus_number(stream, "events"));
     table_addf(table, "%s", render_size(bus_number(stream, "bytes"), size));
     table_addf(table, "%llu", (unsigned long long) bus_number(stream, "first"));
     table_addf(table, "%llu", (unsigned long long) bus_number(stream, "durable"));
@@ -45,13 +39,13 @@ static void put_retention(struct mp stream)
     char text[RENDER_SHORT_SIZE];
     if (!mp_find(stream, "retain", &retain))
         return;
-    uint64_t age = bus_number(retain, "age"), size = bus_number(retain, "size"), count = bus_number(retain, "count");
-    if (!age && !size && !count)
+    uint64_t age_ms = bus_number(retain, "age_ms"), bytes = bus_number(retain, "bytes"), count = bus_number(retain, "count");
+    if (!age_ms && !bytes && !count)
         info_line("kept", "for ever");
-    if (age)
-        info_line("kept for", "%s", render_duration((int64_t) age * 1000, text));
-    if (size)
-        info_line("kept up to", "%s", render_size(size, text));
+    if (age_ms)
+        info_line("kept for", "%s", render_duration((int64_t) age_ms * 1000, text));
+    if (bytes)
+        info_line("kept up to", "%s", render_size(bytes, text));
     if (count)
         info_line("kept at most", "%llu events", (unsigned long long) count);
 }
@@ -74,8 +68,8 @@ static void put_info(struct mp stream)
     info_text("stream", stream, "name");
     info_put("topics", topics.data, topics.len);
     info_text("durability", stream, "durability");
-    info_line("events", "%llu at most, from %llu to %llu", held(stream), (unsigned long long) bus_number(stream, "first"),
-              (unsigned long long) bus_number(stream, "durable"));
+    info_line("events", "%llu, from %llu to %llu", (unsigned long long) bus_number(stream, "events"),
+              (unsigned long long) bus_number(stream, "first"), (unsigned long long) bus_number(stream, "durable"));
     info_line("next", "%llu", (unsigned long long) bus_number(stream, "next"));
     info_line("on disk", "%s in %llu segments", render_size(bus_number(stream, "bytes"), size),
               (unsigned long long) bus_number(stream, "segments"));
@@ -173,8 +167,8 @@ const struct cli_command CMD_STREAM = {
         "  lineshaft stream info NAME [OPTION ...]\n"
         "\n"
         "DESCRIPTION\n"
-        "  A stream keeps the events of its topics. EVENTS is how many it holds at most (sequence numbers may have\n"
-        "  gaps), FIRST the oldest, LAST the newest that is durable. HEALTH is healthy, full (no room on the disk) or\n"
+        "  A stream keeps the events of its topics. EVENTS is how many it holds (sequence numbers may have gaps),\n"
+        "  FIRST the oldest, LAST the newest that is durable. HEALTH is healthy, full (no room on the disk) or\n"
         "  read-only (the disk refused a write).\n"
         "\n"
         "OPTIONS\n"

@@ -238,7 +238,7 @@ static int run(int argc, char **argv)
     if (options_next(&CMD_UP, argc, argv, "", LONGS) == OPTIONS_BAD)
         return CLI_USAGE;
     if (argc - optind != 1)
-        return options_usage(&CMD_UP, "give one topology file, such as config/quickstart.yaml");
+        return options_usage(&CMD_UP, "give one topology file, such as config/hello.yaml");
     struct diag_list diags = {0};
     struct topology *t = topology_load(argv[optind], &diags);
     struct buf problems = {0};
@@ -281,8 +281,8 @@ const struct cli_command CMD_UP = {
         "  options.\n"
         "\n"
         "EXAMPLES\n"
-        "  lineshaft up config/quickstart.yaml\n"
-        "  LINESHAFT_PORT=7500 lineshaft up config/quickstart.yaml     when the file takes its port from there\n"
+        "  lineshaft up config/hello.yaml\n"
+        "  LINESHAFT_PORT=7500 lineshaft up config/hello.yaml     when the file takes its port from there\n"
         "\n"
         "EXIT STATUS\n"
         "  0  stopped in order\n"

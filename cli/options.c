@@ -66,6 +66,7 @@ void options_broker_init(struct options_broker *broker)
     const char *url = getenv("LINESHAFT_URL");
     broker->url = url && *url ? url : OPTIONS_URL_DEFAULT;
     broker->timeout_ms = OPTIONS_TIMEOUT_MS;
+    broker->refused_ms = OPTIONS_REFUSED_MS;
 }
 
 static bool parse_duration(const struct cli_command *command, const char *what, const char *text, int64_t *ms)
@@ -79,12 +80,14 @@ static bool parse_duration(const struct cli_command *command, const char *what, 
 bool options_broker_take(const struct cli_command *command, struct options_broker *broker, int option, bool *ok)
 {
     *ok = true;
-    if (option == OPTION_URL)
+    if (option == OPTION_URL) {
         broker->url = optarg;
-    else if (option == OPTION_TIMEOUT)
+    } else if (option == OPTION_TIMEOUT) {
         *ok = parse_duration(command, "--timeout", optarg, &broker->timeout_ms);
-    else
+        broker->refused_ms = broker->timeout_ms;
+    } else {
         return false;
+    }
     return true;
 }
 

@@ -24,21 +24,24 @@ int options_usage(const struct cli_command *command, const char *format, ...) __
 struct options_broker {
     const char *url;
     int64_t timeout_ms;
+    int64_t refused_ms; /* a broker that refuses the first connection all this time is not there */
 };
 #define OPTION_URL 0x1000
 #define OPTION_TIMEOUT 0x1001
 #define OPTIONS_BROKER {"url", required_argument, NULL, OPTION_URL}, {"timeout", required_argument, NULL, OPTION_TIMEOUT}
-#define OPTIONS_BROKER_USAGE                                                                                             \
-    "  --url URL        The broker; default $LINESHAFT_URL, else tcp://127.0.0.1:7400.\n"                                 \
-    "  --timeout TIME   Give up after so long without an answer, such as 500ms or 1m; default 10s.\n"
-#define OPTIONS_EXIT_USAGE                                                                                               \
-    "EXIT STATUS\n"                                                                                                      \
-    "  0  fine\n"                                                                                                        \
-    "  1  failed; the reason is on standard error\n"                                                                     \
-    "  2  wrong usage\n"                                                                                                 \
+#define OPTIONS_BROKER_USAGE                                                                                            \
+    "  --url URL        The broker; default $LINESHAFT_URL, else tcp://127.0.0.1:7400.\n"                               \
+    "  --timeout TIME   Give up after so long without an answer, such as 500ms or 1m; default 10s,\n"                   \
+    "                   and 2s when nothing listens at the address.\n"
+#define OPTIONS_EXIT_USAGE                                                                                              \
+    "EXIT STATUS\n"                                                                                                     \
+    "  0  fine\n"                                                                                                       \
+    "  1  failed; the reason is on standard error\n"                                                                    \
+    "  2  wrong usage\n"                                                                                                \
     "  3  the broker cannot be reached\n"
 #define OPTIONS_URL_DEFAULT "tcp://127.0.0.1:7400"
 #define OPTIONS_TIMEOUT_MS 10000
+#define OPTIONS_REFUSED_MS 2000
 
 void options_broker_init(struct options_broker *broker); /* from the environment */
 bool options_broker_take(const struct cli_command *command, struct options_broker *broker, int option, bool *ok);

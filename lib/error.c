@@ -74,7 +74,11 @@ int error_wrap(struct ls_error *err, const char *format, ...)
     va_start(args, format);
     int len = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (len >= 0 && (size_t) len < sizeof err->text)
-        snprintf(err->text + len, sizeof err->text - (size_t) len, ": %s", old);
+    if (len < 0 || (size_t) len + sizeof ": " > sizeof err->text)
+        return -1;
+    char *at = stpcpy(err->text + len, ": ");
+    size_t room = sizeof err->text - 1 - (size_t) (at - err->text), rest = strnlen(old, room);
+    memcpy(at, old, rest);
+    at[rest] = '\0';
     return -1;
 }

@@ -4,7 +4,7 @@
 #include "lib/lineshaft.h"
 
 /* Errors are filled low and logged once, by the place that decides (struct ls_error is public, in lineshaft.h).
- * The table below is the one list of names that may cross the wire; docs/protocol.md shows it and a test compares. */
+ * The table below is the one list of names that may cross the wire; docs/protocol.md shows it and lint compares. */
 struct error_kind {
     const char *name;
     int number;

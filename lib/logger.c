@@ -18,11 +18,6 @@ void logger_init(const char *component, enum log_level level)
     the_level = level;
 }
 
-enum log_level logger_level(void)
-{
-    return the_level;
-}
-
 void logger_put(enum log_level level, const char *code, const char *text, const char *format, ...)
 {
     static const char *const NAMES[] = {"error", "warn", "info", "debug"};

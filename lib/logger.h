@@ -7,7 +7,6 @@
 enum log_level { LEVEL_ERROR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG };
 
 void logger_init(const char *component, enum log_level level);  /* call once, before threads */
-enum log_level logger_level(void);
 /* logger_put: `text` is for people; `format` gives further key=value pairs ("" for none). Control bytes are escaped. */
 void logger_put(enum log_level level, const char *code, const char *text, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -42,7 +42,7 @@ const struct option_def OPTIONS_BROKER[] = {
     {"body_max", OPTION_SIZE, AT(body_max), .fallback = "1MiB", .min = KIB(1), .max = MIB(8),
      .help = "Largest body of one event; larger data belongs in an object store."},
     {"batch_max", OPTION_SIZE, AT(batch_max), .fallback = "8MiB", .min = KIB(2), .max = MIB(64),
-     .help = "Largest batch of events in one message."},
+     .help = "Largest batch of events in one message; never more than fits the smallest segment of a stream."},
     {"batch_count_max", OPTION_INT, AT(batch_count_max), .fallback = "4096", .min = 1, .max = 65536,
      .help = "Most events in one batch."},
     {"connections_max", OPTION_INT, AT(connections_max), .fallback = "10000", .min = 1, .max = 1000000,
@@ -81,10 +81,12 @@ const struct option_def OPTIONS_STREAM[] = {
     {"topics", OPTION_PATTERNS, OPTION_REQUIRED, AT(topics),
      .help = "Patterns of the topics it keeps. A topic goes to the first stream in the file that matches."},
     {"durability", OPTION_ENUM, AT(durability), .fallback = "disk", .words = DURABILITIES,
-     .help = "`disk`: acknowledged when the disk has it. `memory`: lost when the broker stops."},
+     .help = "`disk`: acknowledged when the disk has it. `memory`: when it is written, not synced; survives a crash of the "
+             "broker, not of the machine."},
     {"retain", OPTION_GROUP, .table = OPTIONS_RETAIN, .help = "How much is kept."},
     {"segment", OPTION_SIZE, AT(segment), .fallback = "64MiB", .min = KIB(64), .max = GIB(1),
-     .help = "Size of one file of the stream; whole segments are dropped at a time."},
+     .help = "Size of one file of the stream; whole segments are dropped at a time. Raised to `header_max` + `body_max` + "
+             "64KiB, where it is less: an event must fit."},
     {"dedup", OPTION_GROUP, .table = OPTIONS_DEDUP, .help = "How long repeated events are recognised."},
     {0}};
 #undef AT

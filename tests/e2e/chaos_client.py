@@ -195,7 +195,7 @@ class Req(Client):
 
 
 class Consumer(Client):
-    """A member of a group: writes each event into the consumer's table and adds up its amount, in one transaction, then
+    """A member of a consumer (`client` names it in the history): writes each event into the consumer's table and adds up its amount, in one transaction, then
     acknowledges. A few events are refused once, a few for ever, a few acknowledgements wait for the disk."""
 
     def run(self):
@@ -203,8 +203,8 @@ class Consumer(Client):
         self.table.execute("PRAGMA synchronous = OFF")
         while not self.stopping and self.connect():
             self.session = self.conn
-            self.send("SUB", {"cid": 1, "consumer": self.client, "stream": "events", "takes": ["job.>"], "batch": self.batch,
-                              "window": 100, "ack_wait": 2000, "backoff": [20, 100], "max_deliver": 0})
+            self.send("SUB", {"cid": 1, "consumer": self.consumer, "stream": "events", "takes": ["job.>"], "batch": self.batch,
+                              "share": self.share, "window": 100, "ack_wait": 2000, "backoff": [20, 100], "max_deliver": 0})
             self.serve()
         self.socket.close(2000)
 
@@ -245,7 +245,7 @@ class Consumer(Client):
             chance = self.random.random()
             if chance < 0.01:
                 self.send("NAK", cid=1, seqs=[event.seq], error="once more")
-            elif int(event.head["id"].rsplit("-", 1)[1]) % 500 == 499:
+            elif self.share == "group" and int(event.head["id"].rsplit("-", 1)[1]) % 500 == 499:
                 self.send("TERM", cid=1, seqs=[event.seq], error="not for me")
             else:
                 good.append(event)

@@ -23,7 +23,10 @@ from bus import SANITIZED, Bus, die_with_parent, unpack  # noqa: E402
 CLIENT = pathlib.Path(__file__).with_name("chaos_client.py")
 SLOTS = 16
 PUBLISHERS = [("pipe", "pipe1", {}), ("pipe", "pipe2", {}), ("pipe", "batch", {"batch": 16}), ("req", "req", {})]
-CONSUMERS = [("plain", 0), ("plain", 1), ("batched", 0), ("batched", 1)]
+# Member: the durable consumer, and whose work the history counts it as. `mirror` gives every event to each of its members.
+MEMBERS = {"plain-m0": ("plain", "plain"), "plain-m1": ("plain", "plain"), "batched-m0": ("batched", "batched"),
+           "batched-m1": ("batched", "batched"), "mirror-m0": ("mirror", "mirror-m0"), "mirror-m1": ("mirror", "mirror-m1")}
+WORKERS = sorted({worker for _, worker in MEMBERS.values()})
 RSS_BOUND_KIB = (3000 if SANITIZED else 300) * 1024
 
 
@@ -50,13 +53,13 @@ class Chaos:
                                               stdout=log, stderr=log, preexec_fn=die_with_parent)
         log.close()
 
-    def spawn_consumer(self, index):
-        consumer, member = CONSUMERS[index]
-        self.spawn("consume", f"{consumer}-m{member}", 8 + index, client=consumer, batch=consumer == "batched",
-                   sink=str(self.folder / f"{consumer}.db"))
+    def spawn_member(self, name):
+        consumer, worker = MEMBERS[name]
+        self.spawn("consume", name, 8 + list(MEMBERS).index(name), client=worker, consumer=consumer, batch=consumer == "batched",
+                   share="each" if consumer == "mirror" else "group", sink=str(self.folder / f"{worker}.db"))
 
     def begin(self):
-        for name in {consumer for consumer, _ in CONSUMERS}:
+        for name in WORKERS:
             table = sqlite3.connect(self.folder / f"{name}.db")
             table.executescript("PRAGMA journal_mode = WAL; CREATE TABLE sink (id TEXT PRIMARY KEY);"
                                 "CREATE TABLE balance (value INTEGER); INSERT INTO balance VALUES (0);")
@@ -64,8 +67,8 @@ class Chaos:
             self.note(op="consumer", name=name)
         for slot, (role, name, settings) in enumerate(PUBLISHERS):
             self.spawn(role, name, slot, **settings)
-        for index in range(len(CONSUMERS)):
-            self.spawn_consumer(index)
+        for name in MEMBERS:
+            self.spawn_member(name)
 
     def counts(self):
         return struct.unpack(f"{SLOTS}Q", self.counters.read_bytes())
@@ -96,21 +99,20 @@ class Chaos:
         self.load()
         self.note(op="measure", what="rss of the broker, KiB", value=self.bus.rss_kib(), bound=RSS_BOUND_KIB)
         what = self.random.choice(["broker", "broker", "broker", "consumer", "both", "pause"])
-        index = self.random.randrange(len(CONSUMERS))
-        consumer, member = CONSUMERS[index]
-        process = self.clients[f"{consumer}-m{member}"]
+        member = self.random.choice(list(MEMBERS))
+        worker, process = MEMBERS[member][1], self.clients[member]
         if what in ("consumer", "both"):
-            self.note(op="disturb", t=time.monotonic(), consumer=consumer)
+            self.note(op="disturb", t=time.monotonic(), consumer=worker)
             process.kill()
             process.wait()
         if what == "pause":
-            self.note(op="disturb", t=time.monotonic(), consumer=consumer)
+            self.note(op="disturb", t=time.monotonic(), consumer=worker)
             process.send_signal(signal.SIGSTOP)
             try:
                 self.load()
             finally:
                 process.send_signal(signal.SIGCONT)
-            self.note(op="disturb", t=time.monotonic(), consumer=consumer)
+            self.note(op="disturb", t=time.monotonic(), consumer=worker)
         if what in ("broker", "both"):
             self.note(op="disturb", t=time.monotonic())
             self.bus.kill()
@@ -119,13 +121,13 @@ class Chaos:
             self.recoveries.append(time.monotonic() - began)
             self.note(op="disturb", t=time.monotonic())
         if what in ("consumer", "both"):
-            self.spawn_consumer(index)
+            self.spawn_member(member)
 
     def quiesce(self):
         """Publishers finish what they began, consumers work off what there is, then everything stops."""
         self.stop.touch()
         self.wait_for("publishers to finish", lambda: all(self.clients[name].poll() == 0 for _, name, _ in PUBLISHERS), 120)
-        for name in sorted({consumer for consumer, _ in CONSUMERS}):
+        for name in sorted({consumer for consumer, _ in MEMBERS.values()}):
             self.wait_for(f"{name} to work everything off", lambda: self.settled(name), 120)
         for process in self.clients.values():
             if process.poll() is None:
@@ -134,7 +136,8 @@ class Chaos:
 
     def settled(self, name):
         state = self.bus.consumer(name)
-        return state is not None and all(p["pending"] == 0 for p in state["positions"])
+        wanted = len({worker for consumer, worker in MEMBERS.values() if consumer == name})
+        return state is not None and len(state["positions"]) == wanted and all(p["pending"] == 0 for p in state["positions"])
 
     def collect(self):
         for event in self.bus.stream("events", batch=True):
@@ -143,7 +146,7 @@ class Chaos:
             if letter.head["topic"].startswith("$dlq."):
                 told = unpack(letter.body)
                 self.note(op="dead", consumer=told["consumer"], seq=told["seq"])
-        for name in {consumer for consumer, _ in CONSUMERS}:
+        for name in WORKERS:
             table = sqlite3.connect(self.folder / f"{name}.db")
             for id_, in table.execute("SELECT id FROM sink"):
                 self.note(op="sink", consumer=name, id=id_)

@@ -35,6 +35,14 @@ def ok(*args, **how):
     return result.out
 
 
+def wait_until(condition, what):
+    """For what can only be looked at again and again, such as the processes of others."""
+    until, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while not condition():
+        assert time.monotonic() < until, f"still not {what}"
+        pause.wait(0.01)
+
+
 def objects(text):
     """One JSON object a line."""
     return [json.loads(line) for line in text.splitlines()]

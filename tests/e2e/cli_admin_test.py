@@ -46,6 +46,23 @@ def test_stream_info_shows_one_and_names_what_there_is_not(bus):
     assert result.status == 1 and 'no stream "evens"' in result.err
 
 
+def test_stream_info_tells_how_long_it_keeps_events(make_bus):
+    bus = make_bus(more='  kept: { topics: ["kept.>"], retain: { age: 36h, size: 3GiB, count: 1000 } }\n')
+    text = ok("stream", "info", "kept", url=bus.url)
+    assert re.findall(r"^kept (.*?)  +(.*)$", text, re.M) == [("for", "1 d 12 h"), ("up to", "3.0 GiB"), ("at most", "1000 events")]
+    assert re.search(r"^kept +for ever$", ok("stream", "info", "events", url=bus.url), re.M)
+
+
+def test_events_counts_those_that_are_stored_and_no_gaps(bus):
+    ok("pub", "run.x", "y", "--count", "5", url=bus.url)
+    first, last = (json.loads(ok("stream", "info", "events", "--json", url=bus.url))[key] for key in ("first", "durable"))
+    assert re.search(rf"^events +5, from {first} to {last}$", ok("stream", "info", "events", url=bus.url), re.M)
+    bus.restart()  # a new start leaves a gap in the numbers
+    ok("pub", "run.x", "y", "--count", "2", url=bus.url)
+    info = json.loads(ok("stream", "info", "events", "--json", url=bus.url))
+    assert info["events"] == 7 < info["durable"] and rows(ok("stream", "ls", url=bus.url))[2][1] == "7"
+
+
 def test_consumer_ls_info_and_drop(bus):
     assert run("consumer", "ls", url=bus.url) == (0, "", "There are no consumers.\n")
     peer = bus.dealer()
@@ -57,6 +74,9 @@ def test_consumer_ls_info_and_drop(bus):
     assert table[1][:7] == ["report", "events", "group", "1", "5", "2", "0"] and table[1][-1] == "run.>"
     assert re.search(r"^declared +by a client$", ok("consumer", "info", "report", url=bus.url), re.M)
     assert json.loads(ok("consumer", "info", "report", "--json", url=bus.url))["members"] == 1
+    peer.send("ACK", cid=1, seqs=[1], tag=1)
+    peer.wait("OK", tag=1)
+    assert re.search(r"^\(all\) +\d+ +4 ", ok("consumer", "info", "report", url=bus.url), re.M)
     peer.send("BYE")
     peer.wait("OK")
     assert ok("consumer", "drop", "report", url=bus.url) == "ok dropped report\n"

@@ -64,7 +64,20 @@ def test_no_broker_is_exit_status_3_and_the_address_is_named(args):
     url = f"tcp://127.0.0.1:{free_base()}"
     for result in (run(*args, "--timeout", "200ms", "--url", url), run(*args, "--timeout", "200ms", url=url)):
         assert (result.status, result.out) == (3, "")
-        assert url in result.err
+        assert url in result.err and "lineshaft up TOPOLOGY" in result.err
+
+
+def test_where_nothing_listens_a_command_gives_up_by_itself():
+    url = f"tcp://127.0.0.1:{free_base()}"
+    result = run("stream", "ls", url=url)
+    assert (result.status, result.out) == (3, "") and url in result.err
+
+
+def test_help_topology_prints_the_options_and_the_schema_for_editors():
+    assert "| `listen` | address |" in ok("help", "topology")
+    schema = ok("help", "topology", "--json-schema")
+    assert schema == ok("check", "--json-schema") == (ROOT / "schemas" / "topology.schema.json").read_text()
+    assert run("help", "topology", "--yaml").status == 2
 
 
 def test_version_names_the_protocol_and_the_libraries():

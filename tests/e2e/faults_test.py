@@ -272,3 +272,14 @@ def test_a_publisher_that_outruns_the_disk_is_told_busy_and_memory_stays_bounded
     faults.set("")
     p.until_accepted()
     check_log(bus, p)
+
+
+@pytest.mark.parametrize("start", ["all", {"time_us": 0}, {"last": 10}])
+def test_a_consumer_made_while_the_first_events_are_under_way_gets_them(shimmed, faults, start):
+    bus, d, c = shimmed, shimmed.dealer(), shimmed.client()
+    faults.set("fdatasync SLOW 500")
+    for i in range(3):
+        d.send("PUB", {"topic": "job.a", "tag": i}, pack(i))
+    d.barrier()  # taken in, and not yet on disk
+    c.ok("SUB", {"cid": 1, "consumer": "w", "stream": "events", "takes": ["job.>"], "from": start})
+    assert [unpack(e.body) for e in c.events(3)] == [0, 1, 2]

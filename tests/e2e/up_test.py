@@ -7,12 +7,11 @@ import re
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 
 from bus import LINESHAFT, PATIENCE_S, free_base
-from cli import Background, environment, ok, run
+from cli import Background, environment, ok, run, wait_until
 
 HEAD = """
 lineshaft: 1
@@ -65,13 +64,6 @@ def pids_with(text):
     return found
 
 
-def wait_until(condition, what):
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, f"still not {what}"
-        time.sleep(0.01)
-
-
 def test_the_broker_comes_first_then_the_nodes_and_the_end_is_the_other_way_round(lab):
     up = lab.up("  a: { kind: exec, command: [sleep, infinity] }\n  b: { kind: exec, command: [sleep, infinity] }\n")
     up.wait_for("b: starting")
@@ -88,7 +80,9 @@ def test_a_node_learns_from_its_environment_what_it_is(lab):
     (lab.folder / "sub").mkdir()
     up = lab.up("""  a:
     kind: exec
-    command: 'echo "env $LINESHAFT_URL $LINESHAFT_NODE $LINESHAFT_MEMBER $LINESHAFT_CONSUMER $MORE"; echo "json $LINESHAFT_OPTIONS"; pwd; exec sleep 1000'
+    command: >-
+      echo "env $LINESHAFT_URL $LINESHAFT_NODE $LINESHAFT_MEMBER $LINESHAFT_CONSUMER $MORE";
+      echo "json $LINESHAFT_OPTIONS"; pwd; exec sleep 1000
     replicas: 2
     takes: ["x.>"]
     gives: ["y.z"]
@@ -112,7 +106,7 @@ def test_output_is_prefixed_whole_and_harmless(lab):
         "for i in range(300): os.write(1, b'out'); os.write(2, b'err'); os.write(1, b'put %d\\n' % i); os.write(2, b'or %d\\n' % i)\n"
         "os.write(1, b'no newline at the end')\n"
         "os.close(1); os.close(2)\n"
-        "import time; time.sleep(1000)\n")
+        "import signal; signal.pause()\n")
     up = lab.up("  noise: { kind: exec, command: [/usr/bin/python3, noise.py] }\n")
     up.wait_for("no newline at the end")
     up.saw("error 299")
@@ -195,6 +189,28 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_the_way_out(lab):
         assert f"ports {lab.port} to {lab.port + 4}" in result.err and f"broker.listen in {file}, line 4" in result.err
         variable = lab.write("  a: { kind: exec, command: [sleep, infinity] }\n", HEAD.replace("{port}", "${{env:LAB_PORT:-{port}}}"))
         assert f"LAB_PORT={lab.port + 100} lineshaft up {variable}" in run("up", variable, cwd=lab.folder).err
+
+
+def test_port_0_takes_five_free_ports_and_tells_all_where(lab):
+    lab.port = 0
+    up = lab.up("  a: { kind: exec, command: 'echo \"env $LINESHAFT_URL\"; exec sleep 1000' }\n")
+    url = up.wait_for("a         | env").split("env ")[1]
+    assert f"broker: ready at {url} " in up.saw("broker: ready") and re.fullmatch(r"tcp://127\.0\.0\.1:[1-9]\d+", url)
+    assert ok("pub", "x.y", "z", url=url).startswith("ok events:1")
+    assert up.end(signal.SIGTERM) == 0
+
+
+def test_the_broker_alone_listens_where_port_says(lab):
+    file, port = lab.write("  a: { kind: exec, command: [sleep, infinity] }\n"), lab.port
+    lab.port = free_base()
+    with Background("broker", "--port", str(lab.port), file, cwd=lab.folder) as broker:
+        broker.wait_for("broker-ready")
+        assert ok("pub", "x.y", "z", url=lab.url).startswith("ok events:1")
+        assert run("pub", "x.y", "z", "--timeout", "100ms", url=f"tcp://127.0.0.1:{port}").status == 3
+        assert broker.end(signal.SIGTERM) == 0
+    for wrong in ("65532", "many"):
+        result = run("broker", "--port", wrong, file, cwd=lab.folder)
+        assert result.status == 2 and f'--port: "{wrong}" is not a whole number up to 65531' in result.err
 
 
 def test_a_second_up_in_the_same_folder_is_refused(lab):

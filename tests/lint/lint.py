@@ -152,7 +152,7 @@ def check_spdx():
 
 def check_text():
     for name in FILES:
-        if name == "LICENSE":
+        if name == "LICENSE" or inside(name, "tests/fuzz/corpus"):
             continue
         code = name.endswith((".c", ".h", ".py"))
         for number, line in enumerate(LINES[name], 1):
@@ -192,6 +192,26 @@ def check_used():
             found = re.match(r"\w[\w\s*]*?\b(\w+)\(", line)
             if found and "static" not in line and sum(found.group(1) in known for known in words.values()) < 2:
                 yield name, number, f"{found.group(1)}() is used by no other file"
+
+
+def check_errors():
+    """The table of errors in docs/protocol.md is that of lib/error.c, but for those that never cross the wire."""
+    code, page = "lib/error.c", "docs/protocol.md"
+    rows = {}
+    for number, line in enumerate(LINES[code], 1):
+        if "never by the broker" in line:
+            break
+        found = re.match(r'\s*\{"(\w+)", (\d+), (true|false), "(.*)"\},', line)
+        if found:
+            name, group, again, sentence = found.groups()
+            rows[f"| {name} | {group} | {'yes' if again == 'true' else 'no'} | {sentence} |"] = number
+    told = {line: number for number, line in enumerate(LINES[page], 1) if re.match(r"\| [A-Z_]+ \| \d+ \|", line)}
+    if not rows:
+        yield code, 1, "the rows of ERROR_KINDS were not recognised"
+    for row in rows.keys() - told.keys():
+        yield code, rows[row], f"{page} does not have the row: {row}"
+    for row in told.keys() - rows.keys():
+        yield page, told[row], f"{code} does not have this row"
 
 
 def check_headers_alone():

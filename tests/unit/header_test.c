@@ -154,7 +154,7 @@ static void what_is_no_whole_map_is_refused(void **state)
     (void) state;
     assert_int_equal(READ(WHOLE, true, &h, &name), 0);
     for (size_t len = 0; len < sizeof WHOLE - 1; len++) {
-        char *copy = malloc(len + 1);
+        char *copy = xcalloc(1, len + 1);
         memcpy(copy, WHOLE, len);
         assert_int_equal(read_bytes((struct mp_slice){copy, len}, true, &h, &name), -1);
         assert_true(name[0]);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/mp.h"
+#include "lib/xmem.h"
 
 #define OVER(bytes) mp_over(bytes, sizeof(bytes) - 1)
 #define VALID(bytes) mp_valid(bytes, sizeof(bytes) - 1, MP_DEPTH_MAX)
@@ -65,11 +66,12 @@ static void any_number_is_a_double(void **state)
 /* Every proper beginning of a value is refused, and the reader stays where it was. */
 static void what_is_cut_off_is_refused(void **state)
 {
-    static const char WHOLE[] = "\x84\xa1" "a\xcd\x01\x02\xa1" "b\xc4\x03xyz\xa1" "c\xd8\x05" "0123456789abcdef\xa1" "d\x92\xcb\0\0\0\0\0\0\0\0\xdb\0\0\0\2hi";
+    static const char WHOLE[] = "\x84\xa1" "a\xcd\x01\x02\xa1" "b\xc4\x03xyz\xa1" "c\xd8\x05" "0123456789abcdef\xa1"
+                                "d\x92\xcb\0\0\0\0\0\0\0\0\xdb\0\0\0\2hi";
     (void) state;
     assert_true(VALID(WHOLE));
     for (size_t len = 0; len < sizeof WHOLE - 1; len++) {
-        char *copy = malloc(len + 1); /* its own block, so that a sanitizer sees a byte too far */
+        char *copy = xcalloc(1, len + 1); /* its own block, so that a sanitizer sees a byte too far */
         memcpy(copy, WHOLE, len);
         struct mp r = mp_over(copy, len);
         const uint8_t *start = r.p;

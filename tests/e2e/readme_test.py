@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs README.md: its commands and its two lines of Python, in their order, on ports and folders of the test's own.
+
+`make run` is run as what it starts, `lineshaft up config/hello.yaml`; that and the other targets only have to exist.
+"""
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from bus import LINESHAFT, PATIENCE_S, ROOT, free_base
+from cli import Background, environment
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
+
+
+class Reader:
+    """Somebody who types what the page says; `up` and `tail -f` stay in terminals of their own."""
+
+    def __init__(self, folder):
+        self.folder, self.place, self.base, self.open = folder, ROOT, free_base(), []
+        self.env = {"LINESHAFT_PORT": str(self.base), "LINESHAFT_DATA": str(folder / "hello"), "PYTHON": PYTHON,
+                    "PATH": f"{os.path.dirname(LINESHAFT)}:{os.environ['PATH']}"}
+        self.url = f"tcp://127.0.0.1:{self.base}"
+
+    def stay(self, args, until):
+        """A command that stays, when it has printed `until`."""
+        terminal = Background(*args, url=self.url, cwd=self.place, **self.env)
+        self.open.append(terminal)
+        terminal.wait_for(until)
+        return terminal
+
+    def end(self):
+        """Ctrl-C in every terminal; the last one first."""
+        while self.open:
+            terminal = self.open.pop()
+            assert terminal.end(signal.SIGINT) in (0, -signal.SIGINT), terminal.seen
+
+    def printed(self, command):
+        done = subprocess.run(command, cwd=self.place, env=environment(self.url, **self.env), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S * 2)
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        return done.stdout
+
+    def shell(self, command):
+        words = command.split()
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
+            if words[1] == "run":
+                self.stay(["up", "config/hello.yaml"], "greeter: starting")
+        elif words[:2] == ["lineshaft", "up"]:
+            self.stay(words[1:], "broker: ready")
+        elif words[-1] == "-f":
+            self.stay([word.strip("'") for word in words[1:]], "hello.said")
+        elif words[0] != "export":  # of PATH, which the test has set
+            self.printed(["bash", "-c", command])
+
+    def file(self, text):
+        """A topology of the reader's own, in a folder of its own; what ran before is ended."""
+        self.end()
+        self.place = self.folder
+        (self.folder / "notes.yaml").write_text(text)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    reader = Reader(tmp_path)
+    yield reader
+    for terminal in reversed(reader.open):
+        terminal.close()
+
+
+def test_the_readme_does_what_it_says(reader):
+    done = []
+    for language, text in BLOCK.findall((ROOT / "README.md").read_text().replace("7400", str(reader.base))):
+        done.append(language)
+        if language == "python":
+            answer = reader.printed([PYTHON, "-c", text])
+            assert "OK" in answer and "disk" in answer
+        elif language == "yaml":
+            reader.file(text)
+        else:
+            assert language == "sh", language
+            for line in text.splitlines():
+                reader.shell(line.partition(" #")[0].strip())
+    reader.end()
+    assert {"sh", "python", "yaml"} == set(done)
