@@ -50,15 +50,16 @@ static void unlink_session(struct session *s)
         s->broker->ack_head = s->ack_next;
 }
 
-void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first, uint32_t count, uint64_t n, bool dup, size_t bytes)
+void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first, uint32_t count, uint64_t n, bool dup,
+                   size_t bytes)
 {
     uint32_t dups = dup;
     struct runs *r = &s->runs;
     uint64_t seq_last = seq_first ? seq_first + count - 1 : 0;
     struct run *last = r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
     /* A duplicate waits for its first appearance, anywhere in the log: it may not stretch a run's range. */
-    if (last && last->stream == stream && last->turn == s->broker->turn && last->n_last && last->n_last + 1 == n && !dups && !last->dups &&
-        (!stream || last->seq_last + 1 == seq_first)) {
+    if (last && last->stream == stream && last->turn == s->broker->turn && last->n_last && last->n_last + 1 == n &&
+        !dups && !last->dups && (!stream || last->seq_last + 1 == seq_first)) {
         last->n_last = n + count - 1;
         last->seq_last = seq_last;
         last->bytes += bytes;
@@ -76,13 +77,14 @@ void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first,
     s->pending_bytes += bytes;
 }
 
-void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply, size_t bytes)
+void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply,
+                 size_t bytes)
 {
     struct runs *r = &s->runs;
     struct run *last = r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
     s->pending_bytes += bytes;
-    if (!reply->len && last && !last->reply.len && !last->n_last && last->stream == stream && last->turn == s->broker->turn &&
-        last->seq_last + 1 == seq_first) { /* waits go on */
+    if (!reply->len && last && !last->reply.len && !last->n_last && last->stream == stream &&
+        last->turn == s->broker->turn && last->seq_last + 1 == seq_first) { /* waits go on */
         last->seq_last = seq_last;
         last->bytes += bytes;
         return;
@@ -187,7 +189,8 @@ static void fail_run(struct session *s, const struct run *run, const struct ls_e
 }
 
 /* A batch answered by one OK is a row of runs without reply, then the one with it: if one of the first fails, so does the last. */
-static void fail_session(struct session *s, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err)
+static void fail_session(struct session *s, struct stream *stream, uint64_t from, uint64_t to,
+                         const struct ls_error *err)
 {
     struct runs *r = &s->runs;
     uint64_t keep = r->head, end = r->tail, row = keep; /* row: where the present row of waits began */

@@ -133,7 +133,8 @@ static int op_streams(struct asked *a, struct ls_error *err)
     struct mp_slice only = text_of(a, "stream");
     struct broker *b = a->broker;
     if (only.len && !stream_find(b, only))
-        return error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (only.len < 64 ? only.len : 64), only.data);
+        return error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (only.len < 64 ? only.len : 64),
+                         only.data);
     key(a, "streams");
     size_t at = buf_begin_array(&a->pairs);
     uint16_t count = 0;
@@ -211,14 +212,16 @@ static int op_consumers(struct asked *a, struct ls_error *err)
     struct mp_slice name = text_of(a, "consumer"), stream = text_of(a, "stream");
     struct broker *b = a->broker;
     if (name.len && !consumer_find(b, name))
-        return error_set(err, "NO_CONSUMER", "there is no consumer \"%.*s\"", (int) (name.len < 64 ? name.len : 64), name.data);
+        return error_set(err, "NO_CONSUMER", "there is no consumer \"%.*s\"", (int) (name.len < 64 ? name.len : 64),
+                         name.data);
     key(a, "consumers");
     size_t at = buf_begin_array(&a->pairs);
     uint16_t count = 0;
     for (size_t i = 0; i < b->stream_count; i++)
         for (size_t k = 0; k < b->streams[i].consumer_count; k++) {
             const struct consumer *c = b->streams[i].consumers[k];
-            if (c == b->letters || (name.len && !mp_is(name, c->name)) || (stream.len && !mp_is(stream, b->streams[i].config->name)))
+            if (c == b->letters || (name.len && !mp_is(name, c->name)) ||
+                (stream.len && !mp_is(stream, b->streams[i].config->name)))
                 continue;
             pack_consumer(&a->pairs, c);
             count++;
@@ -269,12 +272,14 @@ static int op_consumer_drop(struct asked *a, struct ls_error *err)
     struct mp_slice name = text_of(a, "consumer");
     struct consumer *c = consumer_find(a->broker, name);
     if (!c || c == a->broker->letters)
-        return error_set(err, "NO_CONSUMER", "there is no consumer \"%.*s\"", (int) (name.len < 64 ? name.len : 64), name.data);
+        return error_set(err, "NO_CONSUMER", "there is no consumer \"%.*s\"", (int) (name.len < 64 ? name.len : 64),
+                         name.data);
     if (c->declared)
         return error_set(err, "DENIED", "consumer \"%s\" is declared in the topology: remove it there", c->name);
     for (size_t i = 0; i < c->position_count; i++)
         if (c->positions[i]->sub_count)
-            return error_set(err, "CONFLICT", "consumer \"%s\" has members that are connected: stop them first", c->name);
+            return error_set(err, "CONFLICT", "consumer \"%s\" has members that are connected: stop them first",
+                             c->name);
     key(a, "consumer");
     buf_pack_str(&a->pairs, c->name);
     a->changed = c->stream;
@@ -286,8 +291,8 @@ static const struct op {
     const char *name;
     int (*run)(struct asked *a, struct ls_error *err);
 } OPS[] = {
-    {"info", op_info},         {"streams", op_streams},           {"consumers", op_consumers}, {"services", op_services},
-    {"dlq", op_dlq},           {"dlq.replay", op_dlq_replay},     {"dlq.drop", op_dlq_drop},   {"consumer.drop", op_consumer_drop},
+    {"info", op_info}, {"streams", op_streams},       {"consumers", op_consumers}, {"services", op_services},
+    {"dlq", op_dlq},   {"dlq.replay", op_dlq_replay}, {"dlq.drop", op_dlq_drop},   {"consumer.drop", op_consumer_drop},
 };
 
 void on_admin(struct broker *b, struct message *m)
@@ -297,7 +302,8 @@ void on_admin(struct broker *b, struct message *m)
     struct ls_error err;
     struct mp_slice name = text_of(&a, "op");
     int result = -1;
-    error_set(&err, "BAD_VALUE", "\"op\" wants one of info, streams, consumers, services, dlq, dlq.replay, dlq.drop, consumer.drop");
+    error_set(&err, "BAD_VALUE",
+              "\"op\" wants one of info, streams, consumers, services, dlq, dlq.replay, dlq.drop, consumer.drop");
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
         if (mp_is(name, OPS[i].name)) {
             pair_str(&a.pairs, "op", OPS[i].name);

@@ -16,7 +16,7 @@
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
-#define SLOW_MS 2 /* between looks at peers that do not read */
+#define SLOW_MS 2                 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
 static void read_clocks(struct broker *b)
@@ -69,7 +69,8 @@ static int open_schemas(struct broker *b, struct ls_error *err)
 static void fit_segments(struct broker *b)
 {
     const struct broker_config *c = b->config;
-    uint64_t least = ((uint64_t) c->header_bytes_max + c->body_bytes_max + SEGMENT_SLACK + 4095) / 4096 * 4096, smallest = UINT64_MAX;
+    uint64_t least = ((uint64_t) c->header_bytes_max + c->body_bytes_max + SEGMENT_SLACK + 4095) / 4096 * 4096,
+             smallest = UINT64_MAX;
     b->stream_configs = xcalloc(c->stream_count, sizeof *b->stream_configs);
     for (size_t i = 0; i < c->stream_count; i++) {
         b->stream_configs[i] = c->streams[i];
@@ -79,7 +80,9 @@ static void fit_segments(struct broker *b)
         if (!builtin && b->stream_configs[i].segment_bytes < smallest)
             smallest = b->stream_configs[i].segment_bytes;
     }
-    b->batch_bytes_max = smallest != UINT64_MAX && smallest - SEGMENT_SLACK < c->batch_bytes_max ? (uint32_t) (smallest - SEGMENT_SLACK) : c->batch_bytes_max;
+    b->batch_bytes_max = smallest != UINT64_MAX && smallest - SEGMENT_SLACK < c->batch_bytes_max
+                             ? (uint32_t) (smallest - SEGMENT_SLACK)
+                             : c->batch_bytes_max;
 }
 
 static int open_streams(struct broker *b, struct ls_error *err)
@@ -100,7 +103,8 @@ static int open_streams(struct broker *b, struct ls_error *err)
 static void open_letters(struct broker *b)
 {
     static const char *const TAKES[] = {"$dlq.>", NULL};
-    const struct consumer_config config = {.name = "$dlq", .stream = "$sys", .takes = TAKES, .from = {.kind = START_ALL}};
+    const struct consumer_config config = {
+        .name = "$dlq", .stream = "$sys", .takes = TAKES, .from = {.kind = START_ALL}};
     b->letters = consumer_add(b->sys, &config, true);
     consumer_position_require(b->letters, "", NULL);
     deadletters_resume(b);
@@ -116,8 +120,10 @@ static int open_consumers(struct broker *b, struct ls_error *err)
         if (!s)
             return error_set(err, "CONFIG", "consumer %s: there is no stream %s", config->name, config->stream);
         if (old && old->stream != s)
-            return error_set(err, "CONFLICT", "consumer %s exists on stream %s and cannot move to %s: choose another name, or drop it first",
-                             config->name, old->stream->config->name, config->stream);
+            return error_set(
+                err, "CONFLICT",
+                "consumer %s exists on stream %s and cannot move to %s: choose another name, or drop it first",
+                config->name, old->stream->config->name, config->stream);
         struct consumer *c = consumer_add(s, config, true);
         if (c->share == SHARE_GROUP)
             consumer_position_require(c, "", NULL);
@@ -140,7 +146,9 @@ static int open_parts(struct broker *b, struct ls_error *err)
 {
     const struct broker_config *c = b->config;
     if (!is_loopback(c->host) && !c->insecure)
-        return error_set(err, "CONFIG", "refusing to listen on %s: off loopback anyone could publish and read; set broker.insecure: true if the network is trusted",
+        return error_set(err, "CONFIG",
+                         "refusing to listen on %s: off loopback anyone could publish and read; set broker.insecure: "
+                         "true if the network is trusted",
                          c->host);
     if (open_schemas(b, err) < 0)
         return -1;
@@ -180,8 +188,8 @@ struct broker *broker_open(const struct broker_config *config, struct ls_error *
         broker_close(&b);
         return NULL;
     }
-    logger_put(LEVEL_INFO, "broker-ready", "the broker serves", "name=%s host=%s port=%d data=%s boot=%s", config->name, config->host, b->port,
-               config->data_dir, b->boot);
+    logger_put(LEVEL_INFO, "broker-ready", "the broker serves", "name=%s host=%s port=%d data=%s boot=%s", config->name,
+               config->host, b->port, config->data_dir, b->boot);
     return b;
 }
 
@@ -346,6 +354,7 @@ void broker_close(struct broker **self)
     free_parts(b);
     zsys_shutdown();
     if (was_open)
-        logger_put(LEVEL_INFO, "broker-stopped", "everything is on disk", "uptime_ms=%lld", (long long) (b->now_ms - b->started_ms));
+        logger_put(LEVEL_INFO, "broker-stopped", "everything is on disk", "uptime_ms=%lld",
+                   (long long) (b->now_ms - b->started_ms));
     free(b);
 }

@@ -34,22 +34,22 @@ struct consumer_config {
     const char *const *takes; /* patterns; NULL-terminated */
     struct start from;
     enum consumer_share share;
-    uint32_t window;           /* messages, per member */
+    uint32_t window; /* messages, per member */
     uint64_t window_bytes;
     int64_t ack_wait_ms;
     const int64_t *backoff_ms; /* by failed attempt, the last one repeats; NULL: at once */
     size_t backoff_count;
-    uint32_t max_deliver;      /* 0: no end */
-    int64_t member_ttl_ms;     /* share: each */
+    uint32_t max_deliver;  /* 0: no end */
+    int64_t member_ttl_ms; /* share: each */
 };
 
 struct broker_config {
     const char *name;
-    const char *host;          /* "127.0.0.1" */
-    int port;                  /* base port; 0: five free ports in a row are chosen */
-    const char *ipc_dir;       /* NULL: no ipc twins */
+    const char *host;    /* "127.0.0.1" */
+    int port;            /* base port; 0: five free ports in a row are chosen */
+    const char *ipc_dir; /* NULL: no ipc twins */
     const char *data_dir;
-    bool insecure;             /* allow a listen address off loopback */
+    bool insecure; /* allow a listen address off loopback */
     uint32_t header_bytes_max, body_bytes_max, batch_bytes_max, batch_count_max;
     uint32_t connections_max, subscriptions_max, requests_max;
     uint64_t memory_bytes_max; /* all accounts together */

@@ -126,13 +126,15 @@ void consumers_pump(struct stream *s)
 
 /* ---- the creating keys of a SUB ---- */
 
-static int read_uint(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value, struct ls_error *err)
+static int read_uint(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
+                     struct ls_error *err)
 {
     struct mp at;
     if (!mp_find(header, key, &at))
         return 0;
     if (!mp_uint(&at, value) || *value < low || *value > high)
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low, (unsigned long long) high);
+        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
+                         (unsigned long long) high);
     return 1;
 }
 
@@ -193,7 +195,8 @@ static int read_names(struct mp header, struct wishes *w, struct ls_error *err)
     }
     if (mp_find(header, "from", &at)) {
         if (!start_read(at, &w->config.from))
-            return error_set(err, "BAD_VALUE", "\"from\" wants \"new\", \"all\", \"last\", {seq: n}, {time_us: t} or {last: n}");
+            return error_set(err, "BAD_VALUE",
+                             "\"from\" wants \"new\", \"all\", \"last\", {seq: n}, {time_us: t} or {last: n}");
         w->has_from = true;
     }
     return 0;
@@ -204,8 +207,14 @@ static int wishes_read(struct mp header, struct wishes *w, struct ls_error *err)
     static const int64_t BACKOFF[] = {1000, 5000, 30000};
     uint64_t number = 0;
     int got;
-    *w = (struct wishes){.config = {.from = {.kind = START_ALL}, .window = WINDOW_DEFAULT, .window_bytes = WINDOW_BYTES_DEFAULT, .ack_wait_ms = 30000,
-                                    .backoff_ms = BACKOFF, .backoff_count = 3, .max_deliver = 5, .member_ttl_ms = 3600000}};
+    *w = (struct wishes){.config = {.from = {.kind = START_ALL},
+                                    .window = WINDOW_DEFAULT,
+                                    .window_bytes = WINDOW_BYTES_DEFAULT,
+                                    .ack_wait_ms = 30000,
+                                    .backoff_ms = BACKOFF,
+                                    .backoff_count = 3,
+                                    .max_deliver = 5,
+                                    .member_ttl_ms = 3600000}};
     if (read_names(header, w, err) < 0 || read_backoff(header, w, err) < 0)
         return -1;
     if ((got = read_share(header, &w->config.share, err)) < 0)
@@ -246,8 +255,10 @@ struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct 
         goto out;
     struct stream *s = w.has_stream ? stream_find(b, w.stream) : NULL;
     if (!w.has_stream && !w.has_takes)
-        error_set(err, "NO_CONSUMER", "there is no consumer \"%.*s\": declare it in the topology, or give `stream` and `takes` to create it",
-                  (int) (name.len < 64 ? name.len : 64), name.data);
+        error_set(
+            err, "NO_CONSUMER",
+            "there is no consumer \"%.*s\": declare it in the topology, or give `stream` and `takes` to create it",
+            (int) (name.len < 64 ? name.len : 64), name.data);
     else if (!w.has_stream || !w.has_takes)
         error_set(err, "BAD_VALUE", "to create a consumer, give both `stream` and `takes`");
     else if (!name_ok(name))
@@ -255,7 +266,8 @@ struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct 
     else if (s && s->consumer_count >= CONSUMERS_MAX)
         error_set(err, "QUOTA", "stream %s has %d consumers already", s->config->name, CONSUMERS_MAX);
     else if (!s)
-        error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (w.stream.len < 64 ? w.stream.len : 64), w.stream.data);
+        error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (w.stream.len < 64 ? w.stream.len : 64),
+                  w.stream.data);
     else {
         snprintf(text, sizeof text, "%.*s", (int) name.len, name.data);
         w.config.name = text;
@@ -279,7 +291,8 @@ static bool same_list(char *const *a, char *const *b)
 static bool same_backoff(const struct consumer *c, const struct wishes *w)
 {
     return c->backoff_count == w->config.backoff_count &&
-           (!c->backoff_count || !memcmp(c->backoff_ms, w->config.backoff_ms, c->backoff_count * sizeof *c->backoff_ms));
+           (!c->backoff_count ||
+            !memcmp(c->backoff_ms, w->config.backoff_ms, c->backoff_count * sizeof *c->backoff_ms));
 }
 
 int consumer_same(const struct consumer *c, struct mp header, struct ls_error *err)
@@ -307,7 +320,9 @@ int consumer_same(const struct consumer *c, struct mp header, struct ls_error *e
             other = "from";
     }
     if (other)
-        result = error_set(err, "CONFLICT", "consumer \"%s\" exists with another `%s`: leave the key out, or use another name", c->name, other);
+        result = error_set(err, "CONFLICT",
+                           "consumer \"%s\" exists with another `%s`: leave the key out, or use another name", c->name,
+                           other);
     topics_free(w.takes);
     return result;
 }

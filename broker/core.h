@@ -32,7 +32,7 @@
 #define SUBS_PER_SESSION_MAX 64
 #define CONSUMERS_MAX 1000 /* in a stream */
 #define MEMBERS_MAX 1000   /* of a consumer with share: each */
-#define REPLIES_HWM 20000 /* messages that may wait in a peer's pipe */
+#define REPLIES_HWM 20000  /* messages that may wait in a peer's pipe */
 
 struct broker;
 struct session;
@@ -48,10 +48,10 @@ enum origin { FROM_ROUTER, FROM_PULL, FROM_SUB, ORIGIN_COUNT };
 #define MESSAGE_PARTS_MAX 3
 struct message {
     enum origin origin;
-    char route[256];        /* libzmq's routing id (ROUTER only) */
+    char route[256]; /* libzmq's routing id (ROUTER only) */
     size_t route_len;
-    bool delimited;         /* an empty frame stood in front */
-    int fd;                 /* the connection's descriptor (set by sockets_drain) */
+    bool delimited; /* an empty frame stood in front */
+    int fd;         /* the connection's descriptor (set by sockets_drain) */
     size_t parts;
     zmq_msg_t part[MESSAGE_PARTS_MAX];
     bool too_many_parts;
@@ -59,10 +59,11 @@ struct message {
     struct session *session; /* ROUTER only */
 };
 
-struct mp_slice message_part(struct message *m, size_t i); /* empty if absent */
+struct mp_slice message_part(struct message *m, size_t i);                     /* empty if absent */
 bool message_receive(struct broker *b, enum origin origin, struct message *m); /* false: nothing there */
 void message_fini(struct message *m);
-int message_fd(struct message *m); /* the descriptor of the connection that it came by; costs a look-up by name in libzmq */
+int message_fd(
+    struct message *m); /* the descriptor of the connection that it came by; costs a look-up by name in libzmq */
 
 /* ---- header.c: an event's header map, read once ---- */
 
@@ -82,7 +83,8 @@ int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_erro
 /* header_read_control reads only `n`, `batch` and `tag`, as far as they can be found, of a header that header_read refused. */
 void header_read_control(struct mp_slice map, struct header *h);
 /* header_write writes the attributes of h, and those of id, source, time that h lacks and that are given (not empty). */
-void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source, struct mp_slice time);
+void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source,
+                  struct mp_slice time);
 
 /* ---- stored.c: how events lie in log entries, and walking over them ---- */
 
@@ -92,9 +94,9 @@ struct stored {
     uint64_t seq;
     int64_t ts_us;
     bool batch;
-    struct mp_slice source;       /* for batch entries: the publisher's name */
+    struct mp_slice source; /* for batch entries: the publisher's name */
     struct mp_slice header, body;
-    struct mp_slice packed;       /* the event with its two lengths */
+    struct mp_slice packed; /* the event with its two lengths */
 };
 
 struct walk {
@@ -152,11 +154,11 @@ struct stream {
     struct walk live;            /* what the live sockets have seen */
     struct consumer **consumers; /* of this stream */
     size_t consumer_count, consumer_room;
-    bool committed;              /* since the last turn: pump */
+    bool committed; /* since the last turn: pump */
     uint64_t published, duplicates;
     struct sync_wait *sync_waits; /* ACKs that wait for the state file */
     size_t sync_wait_count, sync_wait_room;
-    uint64_t batch_taken;        /* while a batch is read: its events that go here */
+    uint64_t batch_taken; /* while a batch is read: its events that go here */
 };
 int stream_open(struct broker *b, struct stream *s, const struct stream_config *config, struct ls_error *err);
 void stream_fini(struct stream *s);
@@ -178,7 +180,7 @@ void routes_trim(struct broker *b); /* once a turn: a flood of topics costs time
 
 /* ---- acks.c: what a session's publishes wait for ---- */
 
-struct run { /* publishes of one session that are answered together, or one reply that waits */
+struct run {               /* publishes of one session that are answered together, or one reply that waits */
     struct stream *stream; /* NULL: waits for nothing */
     uint64_t seq_first, seq_last;
     uint64_t n_first, n_last; /* 0: a single reply, `reply` */
@@ -192,9 +194,11 @@ struct runs {
     size_t room; /* a power of two */
     uint64_t head, tail;
 };
-void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first, uint32_t count, uint64_t n, bool dup, size_t bytes);
+void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first, uint32_t count, uint64_t n, bool dup,
+                   size_t bytes);
 /* acks_single: takes the bytes of *reply (an OK's map); an empty one only makes what follows wait. */
-void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply, size_t bytes);
+void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply,
+                 size_t bytes);
 void acks_send_all(struct broker *b); /* answers all at the front of each session's queue that is durable */
 void acks_fail(struct broker *b, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err);
 void acks_fini(struct session *s);
@@ -203,20 +207,20 @@ void acks_fini(struct session *s);
 
 struct session {
     struct broker *broker;
-    char *route;                         /* libzmq's routing id */
+    char *route; /* libzmq's routing id */
     size_t route_len;
-    uint64_t key;                        /* its hash: the place in broker->sessions */
+    uint64_t key; /* its hash: the place in broker->sessions */
     int fd;
     size_t client_len;
     bool delimited, introduced, acking;
-    bool gone;                           /* nothing can be sent any more; ended at the end of the turn */
+    bool gone; /* nothing can be sent any more; ended at the end of the turn */
     const char *doom;
     bool said_goodbye;
-    int lost_fd;                         /* the descriptor it had */
-    uint64_t slow_turn;                  /* when it was last asked whether the peer is slow ... */
-    bool slow;                           /* ... and the answer */
-    uint64_t turn, turn_bytes;           /* what reads have put into its pipe in this turn */
-    bool lost;                           /* the connection ended; what it sent before is still to be read */
+    int lost_fd;               /* the descriptor it had */
+    uint64_t slow_turn;        /* when it was last asked whether the peer is slow ... */
+    bool slow;                 /* ... and the answer */
+    uint64_t turn, turn_bytes; /* what reads have put into its pipe in this turn */
+    bool lost;                 /* the connection ended; what it sent before is still to be read */
     struct session *next_lost;
     char client[NAME_LEN_MAX + 1], member[NAME_LEN_MAX + 1];
     int64_t hb_ms, seen_ms;
@@ -226,8 +230,8 @@ struct session {
     struct session *ack_next, *ack_prev; /* sessions with runs */
     struct sub **subs;
     size_t sub_count, sub_room;
-    struct map requests;                 /* rid -> struct request, as the requester */
-    uint64_t pending_bytes;              /* published and not yet committed */
+    struct map requests;    /* rid -> struct request, as the requester */
+    uint64_t pending_bytes; /* published and not yet committed */
     struct session *next_gone;
     bool ended;
 };
@@ -252,7 +256,8 @@ struct sub *session_sub(struct session *s, uint64_t cid);
 void reply_map(struct session *s, const char *verb, const struct buf *map);
 /* reply_parts adds up to one body frame; takes the content of *body if it is not NULL. */
 void reply_body(struct session *s, const char *verb, const struct buf *map, zmq_msg_t *body);
-void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header, struct mp_slice body);
+void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header,
+                  struct mp_slice body);
 /* reply_error answers a message with ERR: the error's fields and the pairs already packed in `about` (count of them). */
 void reply_error(struct session *s, const struct ls_error *err, const struct buf *about, uint32_t about_pairs);
 /* pack_tag copies `tag`, if the header has one, as a pair; returns the number of pairs (0 or 1). */
@@ -264,26 +269,27 @@ uint32_t pack_numbers(struct buf *out, uint64_t n, uint64_t count); /* `n` and, 
 /* ---- verbs ---- */
 
 void verb_dispatch(struct broker *b, struct message *m);
-void on_publish(struct broker *b, struct message *m);       /* publish.c */
+void on_publish(struct broker *b, struct message *m); /* publish.c */
 void publish_bare(struct broker *b, struct message *m);
 void publish_topic(struct broker *b, struct message *m);
 void publish_rejected(struct broker *b, struct message *m, const struct ls_error *err);
 /* publish_internal appends an event of the broker's own; returns its seq, 0 with *err. `header` is complete. */
-uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body, struct ls_error *err);
-void on_subscribe(struct broker *b, struct message *m);     /* subscribe.c */
+uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body,
+                          struct ls_error *err);
+void on_subscribe(struct broker *b, struct message *m); /* subscribe.c */
 void on_more(struct broker *b, struct message *m);
 void on_bye(struct broker *b, struct message *m);
-void on_settle(struct broker *b, struct message *m);        /* settle.c: ACK NAK TERM WIP */
+void on_settle(struct broker *b, struct message *m); /* settle.c: ACK NAK TERM WIP */
 /* settle_wait sends OK when the state file has reached the token, and takes *reply; `held` (may be NULL) gets no MSG before. */
 void settle_wait(struct stream *s, uint64_t token, struct session *session, struct sub *held, struct buf *reply);
 void settle_synced(struct stream *s); /* answers ACKs whose state is on disk */
 void settle_fini(struct stream *s);
-void on_get(struct broker *b, struct message *m);           /* read.c */
-void on_request(struct broker *b, struct message *m);       /* request.c */
+void on_get(struct broker *b, struct message *m);     /* read.c */
+void on_request(struct broker *b, struct message *m); /* request.c */
 void on_reply(struct broker *b, struct message *m);
 void on_cancel(struct broker *b, struct message *m);
-void on_admin(struct broker *b, struct message *m);         /* admin.c */
-void on_hello(struct broker *b, struct message *m);         /* session.c */
+void on_admin(struct broker *b, struct message *m); /* admin.c */
+void on_hello(struct broker *b, struct message *m); /* session.c */
 void on_ping(struct broker *b, struct message *m);
 
 /* ---- subscriptions ---- */
@@ -306,13 +312,13 @@ struct sub {
     /* durable */
     struct position *position;
     uint32_t window, in_flight; /* window: for an ephemeral one the most credit it had */
-    bool held;       /* its OK waits for the consumer's state to be on disk: no MSG before it */
+    bool held;                  /* its OK waits for the consumer's state to be on disk: no MSG before it */
     uint64_t window_bytes, in_flight_bytes;
     /* ephemeral */
     uint64_t credit;
     struct feed *feeds;
     size_t feed_count;
-    bool live_too;   /* also what no stream keeps */
+    bool live_too; /* also what no stream keeps */
     struct sub *next_ephemeral, *prev_ephemeral;
     /* service */
     uint32_t slots, busy;
@@ -323,11 +329,11 @@ bool topics_match(char *const *patterns, struct mp_slice topic);
 char **topics_read(struct mp value, struct ls_error *err);
 void topics_free(char **topics);
 
-void ephemeral_pump_all(struct broker *b);                  /* ephemeral.c */
+void ephemeral_pump_all(struct broker *b); /* ephemeral.c */
 void ephemeral_live(struct broker *b, struct mp_slice topic, const struct stored *event);
 int ephemeral_start(struct sub *sub, struct stream *only, struct mp from, struct ls_error *err);
 void ephemeral_stop(struct sub *sub);
-bool start_read(struct mp from, struct start *start);       /* "new", "all", {seq: n} ... */
+bool start_read(struct mp from, struct start *start); /* "new", "all", {seq: n} ... */
 uint64_t start_seq(struct stream *s, const struct start *start);
 
 /* ---- deliver.c: MSG ---- */
@@ -344,8 +350,8 @@ struct packer { /* gathers consecutive events for one MSG */
 bool packer_takes(const struct packer *p, const struct stored *s, size_t bytes_max, uint32_t count_max);
 void packer_add(struct packer *p, const struct stored *s);
 /* The two ways to send: one event, or what the packer holds (and empties it). attempt 0: none. stream NULL: live only. */
-void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs, const struct stored *s, uint32_t attempt,
-                 struct stream *stream);
+void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs, const struct stored *s,
+                 uint32_t attempt, struct stream *stream);
 void deliver_packed(struct session *to, const struct buf *lead, uint32_t lead_pairs, struct packer *p, uint32_t attempt,
                     struct stream *stream);
 void pack_batch_map(struct buf *map, const struct packer *p, uint32_t more_pairs);
@@ -373,12 +379,12 @@ struct failure { /* a failed attempt, for the dead letter */
 
 enum delivery_state { IN_FLIGHT, WAITING, READY, DYING };
 
-struct delivery { /* an event that a position has given out, or will give out again */
+struct delivery {       /* an event that a position has given out, or will give out again */
     struct timer timer; /* IN_FLIGHT: ack_wait; WAITING: back-off; DYING: retry */
     struct position *position;
     uint64_t seq;
     enum delivery_state state;
-    uint32_t failed;    /* attempts that failed; the one under way is failed + 1 */
+    uint32_t failed; /* attempts that failed; the one under way is failed + 1 */
     uint32_t bytes;
     struct sub *holder; /* IN_FLIGHT */
     struct delivery *ready_next, *ready_prev;
@@ -392,14 +398,14 @@ struct delivery { /* an event that a position has given out, or will give out ag
 struct position {
     struct consumer *consumer;
     char member[NAME_LEN_MAX + 1];
-    uint64_t cursor;        /* every event before it is done or in `pending` */
-    struct map pending;     /* seq -> struct delivery */
+    uint64_t cursor;    /* every event before it is done or in `pending` */
+    struct map pending; /* seq -> struct delivery */
     struct delivery *ready_head, *ready_tail;
-    struct ranges done;     /* at or after cursor: finished before a restart, sorted */
+    struct ranges done; /* at or after cursor: finished before a restart, sorted */
     struct walk walk, again;
-    struct sub **subs;      /* members that take from it */
+    struct sub **subs; /* members that take from it */
     size_t sub_count, sub_room, turn;
-    struct timer expiry;    /* share: each, no member */
+    struct timer expiry; /* share: each, no member */
 };
 
 struct consumer {
@@ -430,8 +436,9 @@ void consumer_destroy(struct consumer *c);
 struct consumer *consumer_create(struct broker *b, struct mp_slice name, struct mp header, struct ls_error *err);
 int consumer_same(const struct consumer *c, struct mp header, struct ls_error *err);
 struct position *consumer_position(struct consumer *c, const char *member); /* NULL if there is none */
-struct position *consumer_position_require(struct consumer *c, const char *member, uint64_t *token); /* token: of its state record, if it is new */
-uint64_t consumer_drop(struct consumer *c); /* the token of its state record */
+struct position *consumer_position_require(struct consumer *c, const char *member,
+                                           uint64_t *token); /* token: of its state record, if it is new */
+uint64_t consumer_drop(struct consumer *c);                  /* the token of its state record */
 
 struct position *position_new(struct consumer *c, const char *member, uint64_t cursor);
 void position_destroy(struct position *p);
@@ -446,11 +453,13 @@ uint64_t position_unfinished(const struct position *p); /* at most */
 void position_ack(struct position *p, const struct sub *by, uint64_t from, uint64_t to, struct ranges *done);
 void position_done_ahead(struct position *p, uint64_t from, uint64_t to); /* at or after the cursor */
 bool position_is_done(const struct position *p, uint64_t seq);            /* for seq at or after the cursor */
-void position_forget_passed(struct position *p);                          /* drops from `done` what the cursor has passed */
-void delivery_nak(struct delivery *d, int64_t delay_ms, const char *who, struct mp_slice error); /* delay < 0: the back-off */
+void position_forget_passed(struct position *p); /* drops from `done` what the cursor has passed */
+void delivery_nak(struct delivery *d, int64_t delay_ms, const char *who,
+                  struct mp_slice error); /* delay < 0: the back-off */
 void delivery_term(struct delivery *d, const char *who, struct mp_slice error);
 void delivery_extend(struct delivery *d);
-struct delivery *delivery_restore(struct position *p, uint64_t seq); /* at recovery and for a replay: ready to be given out */
+struct delivery *delivery_restore(struct position *p,
+                                  uint64_t seq); /* at recovery and for a replay: ready to be given out */
 void delivery_add_failure(struct delivery *d, const char *who, int64_t at_us, struct mp_slice error);
 void delivery_finish(struct delivery *d); /* forgets it; writes nothing */
 void delivery_done(struct delivery *d);   /* the same, and the event is never given out again */
@@ -460,7 +469,7 @@ void delivery_detach(struct delivery *d); /* takes it out of whatever it waits i
 void deadletter_begin(struct delivery *d, const char *reason);
 void deadletters_committed(struct broker *b);
 void deadletter_forget(const struct delivery *d); /* the delivery ends otherwise: its consumer is dropped */
-void deadletters_resume(struct broker *b);    /* after recovery: what was dying when the broker ended */
+void deadletters_resume(struct broker *b);        /* after recovery: what was dying when the broker ended */
 void deadletters_failed(struct broker *b, uint64_t from, uint64_t to); /* $sys did not take them after all */
 bool deadletter_reason(struct mp_slice text, const char **reason);
 /* deadletters_list packs the pending letters' sequence numbers (at most n, from `from` on); consumer: empty for all. */
@@ -468,7 +477,6 @@ void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from,
 /* deadletter_settle: *token is what the state file of $sys reaches when the change is on disk. */
 int deadletter_settle(struct broker *b, uint64_t seq, bool replay, struct buf *answer, uint32_t *pairs, uint64_t *token,
                       struct ls_error *err);
-struct position *deadletter_position(struct broker *b);
 
 /* state.c: consumers' state in the stream's state file */
 int state_open(struct stream *s, struct ls_error *err);
@@ -496,7 +504,7 @@ void requests_fini(struct broker *b);
 /* ---- live.c ---- */
 
 void live_read_subscriptions(struct broker *b);
-void live_stream(struct stream *s);  /* publishes what was committed */
+void live_stream(struct stream *s); /* publishes what was committed */
 void live_event(struct broker *b, struct mp_slice topic, struct mp_slice header, struct mp_slice body, int64_t ts_us);
 /* live_add: an event that no stream keeps. On the batched feed runs gather until live_flush (once a turn). */
 void live_add(struct broker *b, struct mp_slice topic, const struct stored *event);
@@ -514,7 +522,8 @@ struct sockets {
 };
 int sockets_open(struct broker *b, struct ls_error *err);
 void sockets_close(struct broker *b);
-bool sockets_drain(struct broker *b, enum socket_name from); /* receives and dispatches up to a turn's share; true: all */
+bool sockets_drain(struct broker *b,
+                   enum socket_name from); /* receives and dispatches up to a turn's share; true: all */
 
 struct connection;
 struct guard {
@@ -524,17 +533,34 @@ struct guard {
 };
 void guard_init(struct broker *b);
 void guard_fini(struct broker *b);
-void guard_events(struct broker *b);                      /* reads the monitors */
+void guard_events(struct broker *b); /* reads the monitors */
 void guard_saw_message(struct broker *b, int fd);
 bool guard_is_open(const struct broker *b, int fd);
-bool guard_is_slow(const struct broker *b, int fd);        /* much waits in the kernel for this peer to take it */
+bool guard_is_slow(const struct broker *b, int fd); /* much waits in the kernel for this peer to take it */
 void guard_cut(struct broker *b, int fd, const char *why);
 
 /* ---- stats.c ---- */
 
 enum counter {
-    C_MESSAGES_IN, C_EVENTS_IN, C_EVENTS_STORED, C_DUPLICATES, C_REFUSED, C_DELIVERED, C_LIVE_OUT, C_ACKED, C_NAKED,
-    C_EXPIRED, C_DEAD_LETTERS, C_REQUESTS, C_NO_RESPONDER, C_TIMEOUTS, C_REROUTED, C_BUSY, C_CUT, C_REJECTED, C_COUNT,
+    C_MESSAGES_IN,
+    C_EVENTS_IN,
+    C_EVENTS_STORED,
+    C_DUPLICATES,
+    C_REFUSED,
+    C_DELIVERED,
+    C_LIVE_OUT,
+    C_ACKED,
+    C_NAKED,
+    C_EXPIRED,
+    C_DEAD_LETTERS,
+    C_REQUESTS,
+    C_NO_RESPONDER,
+    C_TIMEOUTS,
+    C_REROUTED,
+    C_BUSY,
+    C_CUT,
+    C_REJECTED,
+    C_COUNT,
 };
 struct counter_info {
     const char *name, *help;
@@ -552,44 +578,44 @@ struct broker {
     char uuid[UUID_TEXT_SIZE], boot[UUID_TEXT_SIZE];
     int64_t started_ms, now_ms, now_us, device_wait_ms;
     char now_text[CLOCK_TEXT_SIZE];
-    uint64_t seed;               /* of the hashes that peers could play with */
-    uint32_t batch_bytes_max;    /* so that a batch fits every stream's segments */
+    uint64_t seed;                        /* of the hashes that peers could play with */
+    uint32_t batch_bytes_max;             /* so that a batch fits every stream's segments */
     struct stream_config *stream_configs; /* with segments raised where an event would not fit */
-    uint64_t turn, memory;       /* memory: all accounts, counted once a turn */
-    bool lagging;                /* lagging: something stopped for fairness, come back at once */
+    uint64_t turn, memory;                /* memory: all accounts, counted once a turn */
+    bool lagging;                         /* lagging: something stopped for fairness, come back at once */
     struct sockets sockets;
     struct guard guard;
     struct log_device *device;
     struct stream *streams;
     size_t stream_count;
-    struct stream *sys;          /* the built-in stream $sys */
-    struct consumer *letters;    /* its consumer $dlq: the pending dead letters */
+    struct stream *sys;       /* the built-in stream $sys */
+    struct consumer *letters; /* its consumer $dlq: the pending dead letters */
     struct schema_set *schemas;
     struct map routes;
     struct heap timers;
-    struct map sessions;         /* hash of the routing id -> session */
+    struct map sessions; /* hash of the routing id -> session */
     struct session *lost_sessions;
     struct session *gone_sessions; /* doomed or ended: freed at the end of the turn */
     struct session *ack_head;
     struct sub *ephemeral;
     struct delivery **dying;
     size_t dying_count, dying_room;
-    struct sub **services;       /* subscriptions that serve */
+    struct sub **services; /* subscriptions that serve */
     size_t service_count, service_room, service_turn;
-    bool requests_moved;         /* a worker may have become free: assign */
+    bool requests_moved; /* a worker may have become free: assign */
     struct request *waiting_head, *waiting_tail;
-    struct map requests;         /* the broker's rid -> request */
-    uint64_t last_member;        /* numbers the members that have no name */
+    struct map requests;  /* the broker's rid -> request */
+    uint64_t last_member; /* numbers the members that have no name */
     uint64_t last_rid, request_bytes;
-    size_t sub_count;            /* all sessions' subscriptions */
+    size_t sub_count; /* all sessions' subscriptions */
     size_t live_subs, batch_subs;
-    uint64_t live_bytes;         /* published on the live feeds */
-    bool waits_for_slow;         /* a subscription waits for its peer to read: look again soon */
+    uint64_t live_bytes; /* published on the live feeds */
+    bool waits_for_slow; /* a subscription waits for its peer to read: look again soon */
     struct live_run live_run;
     uint64_t counters[C_COUNT];
     struct timer stats_timer, upkeep_timer;
-    bool stopping;               /* a signal asked for the end */
-    int64_t rejected_second;     /* $sys.rejected events are limited per second */
+    bool stopping;           /* a signal asked for the end */
+    int64_t rejected_second; /* $sys.rejected events are limited per second */
     uint32_t rejected_count;
     struct buf scratch, scratch2, scratch3;
     int signal_fd;

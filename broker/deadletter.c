@@ -37,8 +37,8 @@ static void pack_attempts(struct buf *out, const struct delivery *d)
     }
 }
 
-static void pack_letter(struct buf *out, const struct delivery *d, const char *reason, struct mp_slice topic, struct mp_slice header,
-                        struct mp_slice body)
+static void pack_letter(struct buf *out, const struct delivery *d, const char *reason, struct mp_slice topic,
+                        struct mp_slice header, struct mp_slice body)
 {
     const struct consumer *c = d->position->consumer;
     buf_pack_map(out, 9);
@@ -61,7 +61,8 @@ static void pack_letter(struct buf *out, const struct delivery *d, const char *r
     buf_pack_bin(out, body.data, body.len);
 }
 
-static void pack_header(struct buf *out, struct broker *b, const char *topic, const char *id, const struct header *original)
+static void pack_header(struct buf *out, struct broker *b, const char *topic, const char *id,
+                        const struct header *original)
 {
     size_t more = (original->subject.len > 0) + (original->traceparent.len > 0) + (original->id.len > 0);
     buf_pack_map(out, 4 + (uint32_t) more);
@@ -75,6 +76,11 @@ static void pack_header(struct buf *out, struct broker *b, const char *topic, co
         pack_pair(out, "traceparent", original->traceparent);
     if (original->id.len)
         pack_pair(out, "causationid", original->id);
+}
+
+static struct position *deadletter_position(struct broker *b)
+{
+    return b->letters->positions[0];
 }
 
 static bool settled(struct broker *b, uint64_t seq)
@@ -105,7 +111,8 @@ static uint64_t append(struct broker *b, const struct delivery *d, const char *r
     pack_header(&header, b, topic, id, &original);
     pack_letter(&body, d, reason, original.topic, over(&full), found ? event.body : (struct mp_slice){0});
     /* A letter that was replayed and died again is a new letter; only the one of a crash is the same. */
-    uint64_t seq = dedup_add(&b->sys->dedup, SLICE("lineshaft"), (struct mp_slice){id, strlen(id)}, log_next_seq(b->sys->log), b->now_us);
+    uint64_t seq = dedup_add(&b->sys->dedup, SLICE("lineshaft"), (struct mp_slice){id, strlen(id)},
+                             log_next_seq(b->sys->log), b->now_us);
     if (!seq || settled(b, seq)) {
         seq = publish_internal(b, topic, over(&header), over(&body), err);
         if (!seq)
@@ -135,7 +142,8 @@ void deadletter_begin(struct delivery *d, const char *reason)
     d->state = DYING;
     d->letter_seq = append(b, d, reason, &err);
     if (!d->letter_seq) {
-        logger_put(LEVEL_WARN, "dead-letter-waits", err.text, "consumer=%s seq=%llu", d->position->consumer->name, (unsigned long long) d->seq);
+        logger_put(LEVEL_WARN, "dead-letter-waits", err.text, "consumer=%s seq=%llu", d->position->consumer->name,
+                   (unsigned long long) d->seq);
         heap_set(&b->timers, &d->timer, b->now_ms + RETRY_MS);
     }
     b->sys->committed = true; /* it may be there already */
@@ -204,11 +212,6 @@ void deadletters_resume(struct broker *b)
                 resume_position(b->streams[i].consumers[k]->positions[n]);
 }
 
-struct position *deadletter_position(struct broker *b)
-{
-    return b->letters->positions[0];
-}
-
 void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from, uint64_t n, struct buf *out)
 {
     struct position *p = deadletter_position(b);
@@ -227,7 +230,8 @@ void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from,
             continue;
         }
         passing = false;
-        if (event.seq < from || (consumer.len && (topic.len - 5 != consumer.len || memcmp(topic.data + 5, consumer.data, consumer.len))))
+        if (event.seq < from ||
+            (consumer.len && (topic.len - 5 != consumer.len || memcmp(topic.data + 5, consumer.data, consumer.len))))
             continue;
         buf_pack_uint(out, event.seq);
         count++;
@@ -267,16 +271,20 @@ static struct position *letter_position(struct consumer *c, const struct stored 
     return consumer_position(c, member);
 }
 
-static int replay(struct broker *b, const struct stored *event, struct buf *answer, uint32_t *pairs, struct ls_error *err)
+static int replay(struct broker *b, const struct stored *event, struct buf *answer, uint32_t *pairs,
+                  struct ls_error *err)
 {
     struct letter l;
     if (!letter_read(event, &l))
         return error_set(err, "NOT_FOUND", "the dead letter cannot be read");
     struct consumer *c = consumer_find(b, l.consumer);
     if (!c || !mp_is(l.stream, c->stream->config->name))
-        return error_set(err, "NO_CONSUMER", "consumer \"%.*s\" does not exist any more", (int) l.consumer.len, l.consumer.data);
+        return error_set(err, "NO_CONSUMER", "consumer \"%.*s\" does not exist any more", (int) l.consumer.len,
+                         l.consumer.data);
     if (l.seq < log_first_seq(c->stream->log))
-        return error_set(err, "TRIMMED", "retention has removed the original event; publish the copy that the dead letter holds instead");
+        return error_set(
+            err, "TRIMMED",
+            "retention has removed the original event; publish the copy that the dead letter holds instead");
     struct position *p = letter_position(c, event);
     if (!p)
         return error_set(err, "NO_CONSUMER", "the member that gave the event up is gone");
@@ -303,8 +311,8 @@ int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *an
     struct mp_slice topic;
     int result = 0;
     walk_seek(&walk, b->sys->log, seq);
-    if (walk_next(&walk, &event) != 1 || event.seq != seq || !stored_topic(&event, &topic) || topic.len < 5 || memcmp(topic.data, "$dlq.", 5) ||
-        settled(b, seq))
+    if (walk_next(&walk, &event) != 1 || event.seq != seq || !stored_topic(&event, &topic) || topic.len < 5 ||
+        memcmp(topic.data, "$dlq.", 5) || settled(b, seq))
         result = error_set(err, "NOT_FOUND", "there is no pending dead letter %llu", (unsigned long long) seq);
     else if (again)
         result = replay(b, &event, answer, pairs, err);

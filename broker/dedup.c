@@ -92,7 +92,8 @@ static void table_put(struct dedup *d, size_t at, uint64_t position)
 /* The table is looked up at random: with small pages each look costs a TLB miss as well. */
 static void want_huge_pages(void *data, size_t bytes)
 {
-    uintptr_t from = ((uintptr_t) data + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, to = ((uintptr_t) data + bytes) / HUGE_PAGE * HUGE_PAGE;
+    uintptr_t from = ((uintptr_t) data + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE,
+              to = ((uintptr_t) data + bytes) / HUGE_PAGE * HUGE_PAGE;
     if (to > from)
         madvise((void *) from, to - from, MADV_HUGEPAGE);
 }

@@ -11,7 +11,8 @@ bool packer_takes(const struct packer *p, const struct stored *s, size_t bytes_m
     /* Events of a client's batch share its source and time; complete events need neither and only must follow on. */
     return p->count < count_max && p->bytes.len + s->header.len + s->body.len + 8 <= bytes_max &&
            s->seq == (p->seq ? p->seq + p->count : 0) && s->batch == p->batch &&
-           (!s->batch || (s->ts_us == p->ts_us && s->source.len == p->source_len && !memcmp(s->source.data, p->source, p->source_len)));
+           (!s->batch || (s->ts_us == p->ts_us && s->source.len == p->source_len &&
+                          !memcmp(s->source.data, p->source, p->source_len)));
 }
 
 void packer_add(struct packer *p, const struct stored *s)
@@ -59,11 +60,10 @@ static void pack_common(struct buf *map, uint32_t attempt, const struct stream *
         buf_pack_str(map, "attempt");
         buf_pack_uint(map, attempt);
     }
-
 }
 
-void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs, const struct stored *s, uint32_t attempt,
-                 struct stream *stream)
+void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs, const struct stored *s,
+                 uint32_t attempt, struct stream *stream)
 {
     struct broker *b = to->broker;
     struct buf *map = &b->scratch;

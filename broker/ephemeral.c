@@ -45,16 +45,11 @@ bool start_read(struct mp from, struct start *start)
 uint64_t start_seq(struct stream *s, const struct start *start)
 {
     switch (start->kind) {
-    case START_NEW:
-        return log_next_seq(s->log);
-    case START_LAST:
-        return log_seq_back(s->log, start->value);
-    case START_SEQ:
-        return start->value;
-    case START_TIME:
-        return log_seq_at_time(s->log, start->time_us);
-    case START_ALL:
-        break;
+    case START_NEW: return log_next_seq(s->log);
+    case START_LAST: return log_seq_back(s->log, start->value);
+    case START_SEQ: return start->value;
+    case START_TIME: return log_seq_at_time(s->log, start->time_us);
+    case START_ALL: break;
     }
     return log_first_seq(s->log);
 }
@@ -96,7 +91,8 @@ int ephemeral_start(struct sub *sub, struct stream *only, struct mp from, struct
             return -1;
     } else {
         if (from.p && !start_read(from, &start))
-            return error_set(err, "BAD_VALUE", "\"from\" wants \"new\", \"all\", \"last\", {seq: n}, {time_us: t} or {last: n}");
+            return error_set(err, "BAD_VALUE",
+                             "\"from\" wants \"new\", \"all\", \"last\", {seq: n}, {time_us: t} or {last: n}");
         feed_add(sub, only, start_seq(only, &start));
     }
     sub->next_ephemeral = b->ephemeral;
@@ -178,7 +174,8 @@ static void pump(struct sub *sub)
             uint32_t pairs = pack_lead(lead, sub);
             deliver_one(sub->session, lead, pairs, &f->next, 0, f->stream);
         } else {
-            if (packer.count && (packed_of != f->stream || !packer_takes(&packer, &f->next, PACK_BYTES_MAX, PACK_COUNT_MAX)))
+            if (packer.count &&
+                (packed_of != f->stream || !packer_takes(&packer, &f->next, PACK_BYTES_MAX, PACK_COUNT_MAX)))
                 send_packed(sub, &packer, packed_of);
             packed_of = f->stream;
             packer_add(&packer, &f->next);
@@ -217,7 +214,8 @@ void ephemeral_pump_all(struct broker *b)
 void ephemeral_live(struct broker *b, struct mp_slice topic, const struct stored *event)
 {
     for (struct sub *sub = b->ephemeral; sub; sub = sub->next_ephemeral) {
-        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic) || session_is_slow(sub->session))
+        if (!sub->live_too || !sub->credit || sub->session->gone || !topics_match(sub->topics, topic) ||
+            session_is_slow(sub->session))
             continue; /* what no stream keeps is best effort */
         struct buf *lead = &b->scratch3;
         uint32_t pairs = pack_lead(lead, sub);

@@ -17,11 +17,11 @@
 #include <sys/socket.h>
 
 #define CHECK_EVERY_MS 100
-#define SLOW_BYTES (1 << 20)            /* waiting in the kernel for a peer that does not take them ... */
-#define STUCK_CHECKS 10                 /* a subscriber that takes nothing for so many checks ... */
-#define STUCK_FEED_BYTES (64u << 20)    /* ... while so much was published is cut off */
-#define FEED_ALLOWANCE (256u << 10) /* bytes of subscriptions a connection may send at once ... */
-#define FEED_BYTES_PER_S 2048       /* ... and per second after that */
+#define SLOW_BYTES (1 << 20)         /* waiting in the kernel for a peer that does not take them ... */
+#define STUCK_CHECKS 10              /* a subscriber that takes nothing for so many checks ... */
+#define STUCK_FEED_BYTES (64u << 20) /* ... while so much was published is cut off */
+#define FEED_ALLOWANCE (256u << 10)  /* bytes of subscriptions a connection may send at once ... */
+#define FEED_BYTES_PER_S 2048        /* ... and per second after that */
 
 struct connection {
     bool open, cutting, talked;
@@ -100,13 +100,18 @@ static void on_accepted(struct broker *b, enum socket_name socket, int fd)
         return;
     if ((size_t) fd >= b->guard.room) {
         size_t old = b->guard.room;
-        b->guard.connections = xgrow(b->guard.connections, &b->guard.room, (size_t) fd + 1, sizeof *b->guard.connections);
+        b->guard.connections =
+            xgrow(b->guard.connections, &b->guard.room, (size_t) fd + 1, sizeof *b->guard.connections);
         memset(b->guard.connections + old, 0, (b->guard.room - old) * sizeof *b->guard.connections);
     }
     struct connection *c = &b->guard.connections[fd];
     if (!c->open)
         b->guard.open++;
-    *c = (struct connection){.open = true, .socket = socket, .cookie = cookie_of(fd), .since_ms = b->now_ms, .slow_bytes = slow_bytes_of(fd)};
+    *c = (struct connection){.open = true,
+                             .socket = socket,
+                             .cookie = cookie_of(fd),
+                             .since_ms = b->now_ms,
+                             .slow_bytes = slow_bytes_of(fd)};
     if (b->guard.open > b->config->connections_max) {
         guard_cut(b, fd, "too many connections: raise broker.connections_max, or find out who opens them");
     }
@@ -215,7 +220,8 @@ static void raise_descriptor_limit(struct broker *b)
     }
     uint64_t wanted = (uint64_t) b->config->connections_max + 200;
     if (limit.rlim_cur < wanted)
-        logger_put(LEVEL_WARN, "few-descriptors", "the system allows fewer open files than broker.connections_max asks for (ulimit -n)",
+        logger_put(LEVEL_WARN, "few-descriptors",
+                   "the system allows fewer open files than broker.connections_max asks for (ulimit -n)",
                    "allowed=%llu wanted=%llu", (unsigned long long) limit.rlim_cur, (unsigned long long) wanted);
 }
 

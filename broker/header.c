@@ -51,8 +51,8 @@ static int read_attribute(struct mp *r, const struct attribute *a, struct header
     if (!mp_str(r, &value) || !value.len)
         return error_set(err, "BAD_VALUE", "the header key \"%s\" wants a string that is not empty", a->name);
     if (value.len > a->len_max)
-        return error_set(err, "BAD_VALUE", "the header key \"%s\" is %zu bytes long; at most %zu are allowed", a->name, value.len,
-                         a->len_max);
+        return error_set(err, "BAD_VALUE", "the header key \"%s\" is %zu bytes long; at most %zu are allowed", a->name,
+                         value.len, a->len_max);
     if (!a->slice_at)
         return 0;
     struct mp_slice *kept = (void *) ((char *) h + a->slice_at - 1);
@@ -129,8 +129,8 @@ int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_erro
             return -1;
         const uint8_t *value = r.p;
         if (!a && (!mp_skip(&r) || !mp_valid(value, (size_t) (r.p - value), DEPTH_MAX)))
-            return error_set(err, "BAD_FRAME", "the header's value of \"%.*s\" is cut off or too deep", (int) (key.len < 64 ? key.len : 64),
-                             key.data);
+            return error_set(err, "BAD_FRAME", "the header's value of \"%.*s\" is cut off or too deep",
+                             (int) (key.len < 64 ? key.len : 64), key.data);
     }
     add_span(h, run, r.p);
     if (r.p != r.end)
@@ -157,9 +157,11 @@ static void write_pair(struct buf *out, const char *key, struct mp_slice value)
     buf_pack_strn(out, value.data, value.len);
 }
 
-void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source, struct mp_slice time)
+void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source,
+                  struct mp_slice time)
 {
-    bool fill_id = !h->id.len && id.len, fill_source = !h->source.len && source.len, fill_time = !h->time.len && time.len;
+    bool fill_id = !h->id.len && id.len, fill_source = !h->source.len && source.len,
+         fill_time = !h->time.len && time.len;
     buf_pack_map(out, h->pairs - h->control + fill_id + fill_source + fill_time);
     for (size_t i = 0; i < h->spans; i++)
         buf_add(out, h->span[i].data, h->span[i].len);

@@ -55,7 +55,8 @@ static void pack_delivery(struct buf *map, const struct stream *stream, uint64_t
     buf_pack_uint(map, (uint64_t) ts_us);
 }
 
-static void send_event(struct broker *b, struct mp_slice topic, const struct buf *delivery, struct mp_slice header, struct mp_slice body)
+static void send_event(struct broker *b, struct mp_slice topic, const struct buf *delivery, struct mp_slice header,
+                       struct mp_slice body)
 {
     send_frame(b, SOCK_LIVE, topic.data, topic.len, 1);
     send_frame(b, SOCK_LIVE, delivery->data, delivery->len, 1);

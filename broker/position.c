@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define PUMP_EVENTS_MAX 4000 /* looked at in one go, before others get their turn */
-#define PENDING_MAX 100000   /* given out and not finished: a consumer that puts everything off does not pull the log into memory */
+#define PENDING_MAX                                                                                                    \
+    100000 /* given out and not finished: a consumer that puts everything off does not pull the log into memory */
 #define PACK_BYTES_MAX (256u << 10)
 #define PACK_COUNT_MAX 256
 #define ERROR_TEXT_MAX 500
@@ -298,8 +299,8 @@ bool position_is_done(const struct position *p, uint64_t seq)
 
 static bool has_room(const struct sub *sub)
 {
-    return !sub->session->gone && !sub->held && sub->in_flight < sub->window && sub->in_flight_bytes < sub->window_bytes &&
-           !session_is_slow(sub->session);
+    return !sub->session->gone && !sub->held && sub->in_flight < sub->window &&
+           sub->in_flight_bytes < sub->window_bytes && !session_is_slow(sub->session);
 }
 
 /* In turn, so that work spreads. */
@@ -349,8 +350,9 @@ static void lost_event(struct delivery *d)
 {
     struct position *p = d->position;
     struct ranges done = {0};
-    logger_put(LEVEL_WARN, "event-gone", "an event that was to be delivered again is no longer in the stream", "stream=%s seq=%llu consumer=%s",
-               p->consumer->stream->config->name, (unsigned long long) d->seq, p->consumer->name);
+    logger_put(LEVEL_WARN, "event-gone", "an event that was to be delivered again is no longer in the stream",
+               "stream=%s seq=%llu consumer=%s", p->consumer->stream->config->name, (unsigned long long) d->seq,
+               p->consumer->name);
     ranges_add(&done, d->seq, d->seq);
     state_acked(p, &done, false);
     free(done.items);
@@ -466,7 +468,8 @@ static void pump_new(struct position *p)
 
 void position_pump(struct position *p)
 {
-    if (p->sub_count && pump_again(p) && p->pending.used < PENDING_MAX && log_durable_seq(p->consumer->stream->log) >= p->cursor)
+    if (p->sub_count && pump_again(p) && p->pending.used < PENDING_MAX &&
+        log_durable_seq(p->consumer->stream->log) >= p->cursor)
         pump_new(p);
 }
 
@@ -476,8 +479,8 @@ static void on_expiry(void *arg, struct timer *timer)
 {
     struct position *p = (struct position *) ((char *) timer - offsetof(struct position, expiry));
     (void) arg;
-    logger_put(LEVEL_INFO, "member-expired", "a member of a consumer with share: each was away too long", "consumer=%s member=%s",
-               p->consumer->name, p->member);
+    logger_put(LEVEL_INFO, "member-expired", "a member of a consumer with share: each was away too long",
+               "consumer=%s member=%s", p->consumer->name, p->member);
     state_position_dropped(p);
     position_destroy(p);
 }

@@ -19,11 +19,11 @@ struct refusal {
 struct placed {
     struct stream *stream; /* NULL: live only */
     bool dup;
-    uint64_t seq;          /* 0 when live only */
+    uint64_t seq; /* 0 when live only */
 };
 
-static int check_event(struct broker *b, const struct header *h, size_t header_len, struct mp_slice body, struct placed *placed,
-                       struct refusal *no)
+static int check_event(struct broker *b, const struct header *h, size_t header_len, struct mp_slice body,
+                       struct placed *placed, struct refusal *no)
 {
     const struct broker_config *c = b->config;
     if (!h->topic.len)
@@ -32,16 +32,19 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
         return error_set(&no->err, "DENIED", "topics that begin with $ belong to the broker");
     const struct route *route = route_find(b, h->topic); /* valid until the next route_find */
     if (!route)
-        return error_set(&no->err, "BAD_TOPIC", "\"%.*s\" is not a topic: lower-case words of a-z 0-9 _ - joined by dots, at most %d bytes",
+        return error_set(&no->err, "BAD_TOPIC",
+                         "\"%.*s\" is not a topic: lower-case words of a-z 0-9 _ - joined by dots, at most %d bytes",
                          (int) (h->topic.len < 80 ? h->topic.len : 80), h->topic.data, TOPIC_LEN_MAX);
     if (header_len > c->header_bytes_max)
-        return error_set(&no->err, "TOO_BIG", "the header is %zu bytes long; broker.header_max is %u", header_len, c->header_bytes_max);
+        return error_set(&no->err, "TOO_BIG", "the header is %zu bytes long; broker.header_max is %u", header_len,
+                         c->header_bytes_max);
     if (body.len > c->body_bytes_max)
-        return error_set(&no->err, "TOO_BIG", "the body is %zu bytes long; broker.body_max is %u (larger things belong in a store, with dataref)",
-                         body.len, c->body_bytes_max);
+        return error_set(
+            &no->err, "TOO_BIG",
+            "the body is %zu bytes long; broker.body_max is %u (larger things belong in a store, with dataref)",
+            body.len, c->body_bytes_max);
     placed->stream = route->stream;
-    if (route->schema &&
-        schema_check(route->schema, body.data, body.len, no->path, sizeof no->path, &no->err) < 0)
+    if (route->schema && schema_check(route->schema, body.data, body.len, no->path, sizeof no->path, &no->err) < 0)
         return -1;
     return 0;
 }
@@ -51,7 +54,8 @@ static int check_room(struct broker *b, const struct session *s, size_t bytes, s
     bool own = s && s->pending_bytes + bytes > b->config->connection_bytes_max;
     if (!own && b->memory + bytes <= b->config->memory_bytes_max)
         return 0;
-    error_set(err, "BUSY", own ? "this connection has too much that is not yet on disk" : "the broker's memory is full");
+    error_set(err, "BUSY",
+              own ? "this connection has too much that is not yet on disk" : "the broker's memory is full");
     err->retry_ms = BUSY_RETRY_MS;
     return -1;
 }
@@ -63,7 +67,8 @@ static void append_failed(struct ls_error *err)
 }
 
 /* Appends one event whose header is complete. */
-static uint64_t append_single(struct stream *s, int64_t now_us, struct mp_slice header, struct mp_slice body, struct ls_error *err)
+static uint64_t append_single(struct stream *s, int64_t now_us, struct mp_slice header, struct mp_slice body,
+                              struct ls_error *err)
 {
     uint32_t lens[2] = {__builtin_bswap32((uint32_t) header.len), __builtin_bswap32((uint32_t) body.len)};
     struct log_part parts[] = {{lens, sizeof lens}, {header.data, header.len}, {body.data, body.len}};
@@ -82,8 +87,8 @@ static struct mp_slice event_source(const struct header *h, const struct session
 }
 
 /* One event on its way into the log, or to those who listen now. `id` is its id, own or given. */
-static int place_event(struct broker *b, struct session *s, const struct header *h, struct mp_slice body, struct mp_slice id,
-                       struct placed *placed, struct ls_error *err)
+static int place_event(struct broker *b, struct session *s, const struct header *h, struct mp_slice body,
+                       struct mp_slice id, struct placed *placed, struct ls_error *err)
 {
     struct stream *stream = placed->stream;
     struct mp_slice source = event_source(h, s);
@@ -117,7 +122,8 @@ static int place_event(struct broker *b, struct session *s, const struct header 
 
 /* ---- answers ---- */
 
-static uint32_t pack_about(struct buf *out, const struct header *h, const struct refusal *no, uint64_t n, uint64_t index, uint64_t count)
+static uint32_t pack_about(struct buf *out, const struct header *h, const struct refusal *no, uint64_t n,
+                           uint64_t index, uint64_t count)
 {
     uint32_t pairs = 0;
     if (h->has_n)
@@ -146,7 +152,8 @@ static uint32_t pack_about(struct buf *out, const struct header *h, const struct
 }
 
 /* Answers with ERR, or where nothing can be answered, records the refusal. */
-static void refuse(struct broker *b, struct message *m, const struct header *h, const struct refusal *no, uint64_t index, uint64_t count)
+static void refuse(struct broker *b, struct message *m, const struct header *h, const struct refusal *no,
+                   uint64_t index, uint64_t count)
 {
     if (!m->session) {
         publish_rejected(b, m, &no->err);
@@ -174,7 +181,8 @@ static void pack_place(struct buf *out, const struct stream *stream, uint64_t se
     buf_pack_uint(out, seq);
 }
 
-static void answer_single(struct session *s, const struct header *h, struct mp_slice id, const struct placed *placed, size_t bytes)
+static void answer_single(struct session *s, const struct header *h, struct mp_slice id, const struct placed *placed,
+                          size_t bytes)
 {
     struct stream *stream = placed->stream;
     if (h->has_n) {
@@ -201,7 +209,8 @@ static void answer_single(struct session *s, const struct header *h, struct mp_s
 
 /* ---- one event ---- */
 
-static void publish_one(struct broker *b, struct message *m, const struct header *h, size_t header_len, struct mp_slice body)
+static void publish_one(struct broker *b, struct message *m, const struct header *h, size_t header_len,
+                        struct mp_slice body)
 {
     struct refusal no = {0};
     struct placed placed = {0};
@@ -212,7 +221,8 @@ static void publish_one(struct broker *b, struct message *m, const struct header
         uuid7(b->now_us, uuid);
         id = (struct mp_slice){uuid, UUID_TEXT_SIZE - 1};
     }
-    if (check_event(b, h, header_len, body, &placed, &no) < 0 || place_event(b, m->session, h, body, id, &placed, &no.err) < 0) {
+    if (check_event(b, h, header_len, body, &placed, &no) < 0 ||
+        place_event(b, m->session, h, body, id, &placed, &no.err) < 0) {
         refuse(b, m, h, &no, 0, 1);
         return;
     }
@@ -230,8 +240,10 @@ static int take_number(struct session *s, const struct header *h, uint64_t count
         return error_set(err, "BAD_VALUE", "\"n\" is %llu, but %llu was already used on this connection: it must grow",
                          (unsigned long long) h->n, (unsigned long long) s->last_n);
     if (h->n != s->last_n + 1)
-        return error_set(err, "NO_SESSION", "\"n\" is %llu where %llu was expected: the connection was replaced on the way; connect anew, "
-                         "count from 1, and resend what is unacknowledged", (unsigned long long) h->n, (unsigned long long) s->last_n + 1);
+        return error_set(err, "NO_SESSION",
+                         "\"n\" is %llu where %llu was expected: the connection was replaced on the way; connect anew, "
+                         "count from 1, and resend what is unacknowledged",
+                         (unsigned long long) h->n, (unsigned long long) s->last_n + 1);
     s->last_n = h->n + count - 1;
     return 0;
 }
@@ -306,7 +318,8 @@ static int batch_read(const struct header *h, struct mp_slice packed, struct ite
 {
     for (uint64_t i = 0; i < h->batch; i++) {
         if (!unpack_event(&packed, &items[i].header, &items[i].body))
-            return error_set(err, "BAD_FRAME", "event %llu of the batch is cut off: the lengths do not fit", (unsigned long long) i);
+            return error_set(err, "BAD_FRAME", "event %llu of the batch is cut off: the lengths do not fit",
+                             (unsigned long long) i);
     }
     if (packed.len)
         return error_set(err, "BAD_FRAME", "%zu bytes are left behind the last event of the batch", packed.len);
@@ -318,7 +331,8 @@ static int item_check(struct broker *b, struct item *item, struct refusal *no)
     if (header_read(item->header, false, &item->h, &no->err) < 0)
         return -1;
     if (item->h.control)
-        return error_set(&no->err, "BAD_VALUE", "\"n\", \"tag\" and \"batch\" belong in the batch's own header, not in its events");
+        return error_set(&no->err, "BAD_VALUE",
+                         "\"n\", \"tag\" and \"batch\" belong in the batch's own header, not in its events");
     if (!item->h.id.len)
         return error_set(&no->err, "BAD_VALUE", "an event in a batch must bring its own \"id\"");
     return check_event(b, &item->h, item->header.len, item->body, &item->placed, no);
@@ -367,7 +381,8 @@ static int append_batch(struct broker *b, struct session *s, struct stream *stre
     uint8_t source_len = (uint8_t) strlen(source);
     struct log_part parts[] = {{&source_len, 1}, {source, source_len}, {packed.data, packed.len}};
     uint64_t next = log_next_seq(stream->log);
-    if (check_room(b, s, packed.len, err) == 0 && log_append(stream->log, ENTRY_BATCH, stored, b->now_us, parts, 3, err)) {
+    if (check_room(b, s, packed.len, err) == 0 &&
+        log_append(stream->log, ENTRY_BATCH, stored, b->now_us, parts, 3, err)) {
         stream->published += stored;
         b->counters[C_EVENTS_STORED] += stored;
         return 0;
@@ -385,8 +400,12 @@ static void live_batch(struct broker *b, struct session *s, struct item *items, 
         const struct item *item = &items[i];
         if (!item_goes_to(item, NULL))
             continue;
-        struct stored event = {.ts_us = b->now_us, .batch = true, .source = {source, strlen(source)}, .header = item->header,
-                               .body = item->body, .packed = {item->header.data - 8, 8 + item->header.len + item->body.len}};
+        struct stored event = {.ts_us = b->now_us,
+                               .batch = true,
+                               .source = {source, strlen(source)},
+                               .header = item->header,
+                               .body = item->body,
+                               .packed = {item->header.data - 8, 8 + item->header.len + item->body.len}};
         live_add(b, item->h.topic, &event);
     }
     live_flush(b);
@@ -395,7 +414,8 @@ static void live_batch(struct broker *b, struct session *s, struct item *items, 
 /* A duplicate of an event of this very batch that was not stored after all. */
 static bool repeats_refused(const struct item *item, const struct stream *stream)
 {
-    return !item->refused && item->placed.dup && item->placed.stream == stream && item->placed.seq >= log_next_seq(stream->log);
+    return !item->refused && item->placed.dup && item->placed.stream == stream &&
+           item->placed.seq >= log_next_seq(stream->log);
 }
 
 /* Appends all that the batch holds, stream by stream. What a stream refuses is refused event by event. */
@@ -407,7 +427,8 @@ static void batch_store(struct broker *b, struct message *m, const struct header
         bool any = false;
         for (uint64_t k = 0; k < h->batch && !any; k++)
             any = item_goes_to(&items[k], stream);
-        if (!any || append_batch(b, m->session, stream, items, h->batch, uniform ? message_part(m, 2) : (struct mp_slice){0}, &no.err) == 0)
+        if (!any || append_batch(b, m->session, stream, items, h->batch,
+                                 uniform ? message_part(m, 2) : (struct mp_slice){0}, &no.err) == 0)
             continue;
         for (uint64_t k = 0; k < h->batch; k++)
             if (item_goes_to(&items[k], stream) || repeats_refused(&items[k], stream)) {
@@ -497,7 +518,9 @@ static void publish_batch(struct broker *b, struct message *m, const struct head
     struct item *items = NULL;
     b->counters[C_EVENTS_IN] += h->batch;
     if (h->batch > b->config->batch_count_max || packed.len > b->batch_bytes_max)
-        error_set(&no.err, "TOO_BIG", "the batch has %llu events and %zu bytes; %u events (broker.batch_count_max) and %u bytes (broker.batch_max, or a segment) are allowed",
+        error_set(&no.err, "TOO_BIG",
+                  "the batch has %llu events and %zu bytes; %u events (broker.batch_count_max) and %u bytes "
+                  "(broker.batch_max, or a segment) are allowed",
                   (unsigned long long) h->batch, packed.len, b->config->batch_count_max, b->batch_bytes_max);
     else
         items = xcalloc(h->batch, sizeof *items);
@@ -519,7 +542,8 @@ static void publish_batch(struct broker *b, struct message *m, const struct head
 
 /* ---- the broker's own events ---- */
 
-uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body, struct ls_error *err)
+uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body,
+                          struct ls_error *err)
 {
     const struct route *route = route_find(b, (struct mp_slice){topic, strlen(topic)});
     if (!route->stream) {
@@ -543,7 +567,8 @@ void publish_rejected(struct broker *b, struct message *m, const struct ls_error
     char id[UUID_TEXT_SIZE];
     uuid7(b->now_us, id);
     buf_pack_map(&header, 4);
-    const char *const PAIRS[][2] = {{"topic", "$sys.rejected"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
+    const char *const PAIRS[][2] = {
+        {"topic", "$sys.rejected"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
     for (size_t i = 0; i < 4; i++) {
         buf_pack_str(&header, PAIRS[i][0]);
         buf_pack_str(&header, PAIRS[i][1]);

@@ -41,7 +41,8 @@ static int reading_stream(struct broker *b, struct reading *r, struct mp header,
         return error_set(err, "BAD_VALUE", "GET wants \"stream\"");
     r->stream = stream_find(b, name);
     if (!r->stream)
-        return error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (name.len < 64 ? name.len : 64), name.data);
+        return error_set(err, "NO_STREAM", "there is no stream \"%.*s\"", (int) (name.len < 64 ? name.len : 64),
+                         name.data);
     return 0;
 }
 
@@ -51,8 +52,10 @@ static int reading_range(struct reading *r, struct mp header, struct ls_error *e
     r->count = 100;
     r->bytes = BYTES_DEFAULT;
     if (!mp_find(header, "from", &at) || !start_read(at, &r->start))
-        return error_set(err, "BAD_VALUE", "GET wants \"seq\" for one event, or \"from\": a number, {time_us: t} or {last: n}");
-    if (read_number(header, "n", COUNT_MAX, &r->count, err) < 0 || read_number(header, "bytes", BYTES_MAX, &r->bytes, err) < 0)
+        return error_set(err, "BAD_VALUE",
+                         "GET wants \"seq\" for one event, or \"from\": a number, {time_us: t} or {last: n}");
+    if (read_number(header, "n", COUNT_MAX, &r->count, err) < 0 ||
+        read_number(header, "bytes", BYTES_MAX, &r->bytes, err) < 0)
         return -1;
     if (mp_find(header, "batch", &at) && !mp_bool(&at, &r->batch))
         return error_set(err, "BAD_VALUE", "\"batch\" wants true or false");
@@ -90,10 +93,11 @@ static int get_one(struct reading *r, uint64_t seq, const struct buf *lead, uint
     if (got < 0)
         result = error_set(err, "STORAGE", "the disk refuses to read");
     else if (seq < log_first_seq(r->stream->log))
-        result = error_set(err, "TRIMMED", "event %llu was removed by retention; the oldest is %llu", (unsigned long long) seq,
-                           (unsigned long long) log_first_seq(r->stream->log));
+        result = error_set(err, "TRIMMED", "event %llu was removed by retention; the oldest is %llu",
+                           (unsigned long long) seq, (unsigned long long) log_first_seq(r->stream->log));
     else if (!got || event.seq != seq)
-        result = error_set(err, "NOT_FOUND", "stream %s has no event %llu", r->stream->config->name, (unsigned long long) seq);
+        result = error_set(err, "NOT_FOUND", "stream %s has no event %llu", r->stream->config->name,
+                           (unsigned long long) seq);
     else
         deliver_one(r->m->session, lead, lead_pairs, &event, 0, r->stream);
     if (result == 0)
@@ -143,8 +147,10 @@ static int get_range(struct reading *r, const struct buf *lead, uint32_t lead_pa
     if (got < 0)
         return error_set(err, "STORAGE", "the disk refuses to read");
     /* At the end of the log the next number is told, so that a reader polls across gaps. */
-    send_end(r, got == 0 && sent < r->count && bytes < r->bytes && looked < LOOK_BYTES_MAX && next <= log_durable_seq(r->stream->log)
-                    ? log_durable_seq(r->stream->log) + 1 : next);
+    send_end(r, got == 0 && sent < r->count && bytes < r->bytes && looked < LOOK_BYTES_MAX &&
+                        next <= log_durable_seq(r->stream->log)
+                    ? log_durable_seq(r->stream->log) + 1
+                    : next);
     return 0;
 }
 
@@ -167,7 +173,8 @@ void on_get(struct broker *b, struct message *m)
         err.retry_ms = 20;
     }
     if (result == 0 && mp_find(header, "seq", &at)) {
-        result = mp_uint(&at, &seq) ? get_one(&r, seq, &lead, pairs, &err) : error_set(&err, "BAD_VALUE", "\"seq\" wants a number");
+        result = mp_uint(&at, &seq) ? get_one(&r, seq, &lead, pairs, &err)
+                                    : error_set(&err, "BAD_VALUE", "\"seq\" wants a number");
     } else if (result == 0) {
         result = reading_range(&r, header, &err);
         if (result == 0)

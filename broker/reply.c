@@ -45,7 +45,8 @@ void reply_body(struct session *s, const char *verb, const struct buf *map, zmq_
         zmq_msg_send(body, s->broker->sockets.raw[SOCK_ROUTER], ZMQ_DONTWAIT);
 }
 
-void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header, struct mp_slice body)
+void reply_frames(struct session *s, const char *verb, const struct buf *map, struct mp_slice header,
+                  struct mp_slice body)
 {
     if (!start(s, verb, 1))
         return;

@@ -14,18 +14,18 @@
 
 struct request {
     struct timer deadline;
-    uint64_t rid;            /* the broker's, between it and the worker */
-    uint64_t asked_rid;      /* the requester's */
+    uint64_t rid;       /* the broker's, between it and the worker */
+    uint64_t asked_rid; /* the requester's */
     struct session *asker;
-    bool single;             /* from a REQ socket: one reply, parts joined */
-    struct sub *worker;      /* NULL: waits for a free one */
+    bool single;        /* from a REQ socket: one reply, parts joined */
+    struct sub *worker; /* NULL: waits for a free one */
     char topic[TOPIC_LEN_MAX + 1];
-    struct buf tag;          /* the pair `tag`, if it came with one */
-    struct buf attributes;   /* pairs that travel to the worker */
+    struct buf tag;        /* the pair `tag`, if it came with one */
+    struct buf attributes; /* pairs that travel to the worker */
     uint32_t attribute_count;
     struct buf body, joined;
     uint64_t credit, parts;
-    uint64_t unread;         /* bytes sent since the requester last gave credit */
+    uint64_t unread; /* bytes sent since the requester last gave credit */
     struct request *next_waiting, *prev_waiting;
 };
 
@@ -131,7 +131,8 @@ static struct sub *free_member(struct broker *b, const struct request *r, bool *
         if (sub->session->gone || !serves(sub, r))
             continue;
         *any = true;
-        if (sub->busy < sub->slots && (!best || (uint64_t) sub->busy * best->slots < (uint64_t) best->busy * sub->slots))
+        if (sub->busy < sub->slots &&
+            (!best || (uint64_t) sub->busy * best->slots < (uint64_t) best->busy * sub->slots))
             best = sub;
     }
     b->service_turn++;
@@ -167,7 +168,8 @@ void requests_assign(struct broker *b)
     if (!b->requests_moved)
         return;
     b->requests_moved = false;
-    const char *full = ""; /* the topic last found without a free member: what waits behind it need not be looked up again */
+    const char *full =
+        ""; /* the topic last found without a free member: what waits behind it need not be looked up again */
     for (struct request *r = b->waiting_head, *next; r; r = next) {
         next = r->next_waiting;
         if (!strcmp(r->topic, full))
@@ -228,11 +230,13 @@ struct asking {
     uint64_t rid, timeout, parts;
 };
 
-static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value, struct ls_error *err)
+static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
+                      struct ls_error *err)
 {
     struct mp at;
     if (mp_find(header, key, &at) && (!mp_uint(&at, value) || *value < low || *value > high))
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low, (unsigned long long) high);
+        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
+                         (unsigned long long) high);
     return 0;
 }
 
@@ -248,7 +252,8 @@ static int asking_read(struct broker *b, struct message *m, struct asking *k, st
         return error_set(err, "BAD_FRAME", "the header is not one msgpack map");
     if (!mp_find(header, "topic", &at) || !mp_str(&at, &k->topic) || !topic_valid(k->topic.data, k->topic.len))
         return error_set(err, "BAD_TOPIC", "REQ wants a valid \"topic\"");
-    if (read_limit(header, "timeout", 1, TIMEOUT_MAX_MS, &k->timeout, err) < 0 || read_limit(header, "parts", 1, PARTS_MAX, &k->parts, err) < 0)
+    if (read_limit(header, "timeout", 1, TIMEOUT_MAX_MS, &k->timeout, err) < 0 ||
+        read_limit(header, "parts", 1, PARTS_MAX, &k->parts, err) < 0)
         return -1;
     if (bytes.len > b->config->header_bytes_max || message_part(m, 2).len > b->config->body_bytes_max)
         return error_set(err, "TOO_BIG", "the header or the body is over the limit");
@@ -401,7 +406,8 @@ void on_reply(struct broker *b, struct message *m)
     }
     if (!r->single && r->unread > b->config->connection_bytes_max) {
         send_to_worker(r, "CANCEL", NULL, 0, "gone");
-        fail_request(r, "QUOTA", "the requester takes too much at a time: give less credit, and MORE as parts are used");
+        fail_request(r, "QUOTA",
+                     "the requester takes too much at a time: give less credit, and MORE as parts are used");
         finish(r);
         return;
     }

@@ -236,7 +236,8 @@ static int hello_read(struct mp header, struct hello *hello, struct ls_error *er
         return error_set(err, "BAD_VALUE", "HELLO wants \"client\": a name of 1 to 64 letters, digits, '.', '_', '-'");
     if (mp_find(header, "member", &value) && (!mp_str(&value, &hello->member) || !name_ok(hello->member)))
         return error_set(err, "BAD_VALUE", "\"member\" wants 1 to 64 letters, digits, '.', '_', '-'");
-    if (mp_find(header, "hb", &value) && (!mp_uint(&value, &hello->hb_ms) || hello->hb_ms < 1000 || hello->hb_ms > 60000))
+    if (mp_find(header, "hb", &value) &&
+        (!mp_uint(&value, &hello->hb_ms) || hello->hb_ms < 1000 || hello->hb_ms > 60000))
         return error_set(err, "BAD_VALUE", "\"hb\" wants milliseconds from 1000 to 60000");
     return 0;
 }

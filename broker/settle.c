@@ -6,9 +6,9 @@
 #include <string.h>
 
 #define SEQ_MAX (1ull << 62) /* no log gets there; below it no count of numbers overflows */
-#define SEQS_MAX 20000 /* numbers that one NAK, TERM or WIP may name */
+#define SEQS_MAX 20000       /* numbers that one NAK, TERM or WIP may name */
 
-struct sync_wait { /* an ACK whose state is not yet on disk */
+struct sync_wait {           /* an ACK whose state is not yet on disk */
     uint64_t token, session; /* session: its key, since it may end meanwhile */
     uint64_t held;           /* 1 + cid of a subscription that gets its events from now on */
     struct buf reply;
@@ -47,9 +47,11 @@ static int settling_read(struct message *m, struct settling *k, struct ls_error 
         return error_set(err, "BAD_VALUE", "\"error\" wants a string");
     k->sub = session_sub(m->session, k->cid);
     if (!k->sub)
-        return error_set(err, "NOT_FOUND", "there is no subscription %llu in this session", (unsigned long long) k->cid);
+        return error_set(err, "NOT_FOUND", "there is no subscription %llu in this session",
+                         (unsigned long long) k->cid);
     if (k->sub->kind != SUB_DURABLE || !k->sub->position)
-        return error_set(err, "BAD_VALUE", "subscription %llu needs no ACK: it is not a durable consumer's", (unsigned long long) k->cid);
+        return error_set(err, "BAD_VALUE", "subscription %llu needs no ACK: it is not a durable consumer's",
+                         (unsigned long long) k->cid);
     snprintf(k->who, sizeof k->who, "%s/%s", m->session->client, m->session->member);
     return 0;
 }

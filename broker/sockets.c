@@ -14,7 +14,7 @@ static const struct socket_info {
     int type;
     const char *name;
 } SOCKETS[SOCK_COUNT] = {
-    [SOCK_ROUTER] = {ZMQ_ROUTER, "router"}, [SOCK_PULL] = {ZMQ_PULL, "push"}, [SOCK_LIVE] = {ZMQ_XPUB, "live"},
+    [SOCK_ROUTER] = {ZMQ_ROUTER, "router"}, [SOCK_PULL] = {ZMQ_PULL, "push"},   [SOCK_LIVE] = {ZMQ_XPUB, "live"},
     [SOCK_SUB] = {ZMQ_SUB, "pub"},          [SOCK_BATCH] = {ZMQ_XPUB, "batch"},
 };
 
@@ -60,8 +60,10 @@ static int bind_tcp(struct broker *b, enum socket_name name, int port, struct ls
     if (zsock_bind(sock, "tcp://%s:%d", b->config->host, port) == port)
         return 0;
     if (errno == EADDRINUSE)
-        return error_set(err, "CONFLICT", "port %d (%s) on %s is taken by another program: stop it, or choose another port in `broker: listen`",
-                         port, SOCKETS[name].name, b->config->host);
+        return error_set(
+            err, "CONFLICT",
+            "port %d (%s) on %s is taken by another program: stop it, or choose another port in `broker: listen`", port,
+            SOCKETS[name].name, b->config->host);
     return error_set(err, "SYSTEM", "cannot listen on %s:%d: %s", b->config->host, port, strerror(errno));
 }
 
@@ -70,10 +72,12 @@ static int bind_ipc(struct broker *b, struct ls_error *err)
     if (!b->config->ipc_dir)
         return 0;
     if (mkdir(b->config->ipc_dir, 0700) < 0 && errno != EEXIST)
-        return error_set(err, "SYSTEM", "cannot make the folder %s for ipc sockets: %s", b->config->ipc_dir, strerror(errno));
+        return error_set(err, "SYSTEM", "cannot make the folder %s for ipc sockets: %s", b->config->ipc_dir,
+                         strerror(errno));
     for (int i = 0; i < SOCK_COUNT; i++)
         if (zsock_bind(b->sockets.zsock[i], "ipc://%s/%s", b->config->ipc_dir, SOCKETS[i].name) < 0)
-            return error_set(err, "SYSTEM", "cannot listen on ipc://%s/%s: %s", b->config->ipc_dir, SOCKETS[i].name, strerror(errno));
+            return error_set(err, "SYSTEM", "cannot listen on ipc://%s/%s: %s", b->config->ipc_dir, SOCKETS[i].name,
+                             strerror(errno));
     return 0;
 }
 

@@ -199,10 +199,11 @@ static bool read_consumer(struct stream *s, const char *name, struct mp *r)
     if (!mp_bool(r, &declared))
         return false;
     char **takes = topics_read(*r, NULL);
-    bool ok = takes && mp_skip(r) && read_small(r, &kind) && mp_uint(r, &config.from.value) && mp_int(r, &config.from.time_us) &&
-              read_small(r, &share) && read_small(r, &config.window) && mp_uint(r, &config.window_bytes) &&
-              read_ms(r, &config.ack_wait_ms) && read_backoff(r, backoff, 64, &config.backoff_count) &&
-              read_small(r, &config.max_deliver) && read_ms(r, &config.member_ttl_ms);
+    bool ok = takes && mp_skip(r) && read_small(r, &kind) && mp_uint(r, &config.from.value) &&
+              mp_int(r, &config.from.time_us) && read_small(r, &share) && read_small(r, &config.window) &&
+              mp_uint(r, &config.window_bytes) && read_ms(r, &config.ack_wait_ms) &&
+              read_backoff(r, backoff, 64, &config.backoff_count) && read_small(r, &config.max_deliver) &&
+              read_ms(r, &config.member_ttl_ms);
     if (ok) {
         config.takes = (const char *const *) takes;
         config.from.kind = (enum start_kind) kind;
@@ -219,7 +220,8 @@ static bool read_failure(struct delivery *d, struct mp *r)
     int64_t at_us;
     char who[2 * NAME_LEN_MAX + 2];
     struct mp_slice error;
-    if (!read_small(r, &attempt) || !attempt || !mp_int(r, &at_us) || !read_text(r, who, sizeof who) || !mp_str(r, &error))
+    if (!read_small(r, &attempt) || !attempt || !mp_int(r, &at_us) || !read_text(r, who, sizeof who) ||
+        !mp_str(r, &error))
         return false;
     d->failed = attempt - 1;
     delivery_add_failure(d, who, at_us, error);
@@ -235,8 +237,8 @@ static bool read_pending(struct position *p, struct mp *r)
         uint64_t seq;
         uint32_t failed;
         struct mp_slice reason;
-        if (!mp_array(r, &fields) || fields != 4 || !mp_uint(r, &seq) || !read_small(r, &failed) || !mp_str(r, &reason) ||
-            !mp_array(r, &parts))
+        if (!mp_array(r, &fields) || fields != 4 || !mp_uint(r, &seq) || !read_small(r, &failed) ||
+            !mp_str(r, &reason) || !mp_array(r, &parts))
             return false;
         struct delivery *d = delivery_restore(p, seq);
         deadletter_reason(reason, &d->reason);
@@ -338,8 +340,8 @@ static void on_record(void *arg, const uint8_t *data, size_t len)
         ok = !c || read_change(c, kind, &r);
     }
     if (!ok)
-        logger_put(LEVEL_WARN, "state-record", "a record of consumers' state could not be read and was skipped", "stream=%s bytes=%zu",
-                   s->config->name, len);
+        logger_put(LEVEL_WARN, "state-record", "a record of consumers' state could not be read and was skipped",
+                   "stream=%s bytes=%zu", s->config->name, len);
 }
 
 int state_open(struct stream *s, struct ls_error *err)

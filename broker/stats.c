@@ -68,7 +68,8 @@ static void on_timer(void *arg, struct timer *timer)
     struct buf header = {0}, body = {0};
     char id[UUID_TEXT_SIZE];
     uuid7(b->now_us, id);
-    const char *const PAIRS[][2] = {{"topic", "$sys.stats"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
+    const char *const PAIRS[][2] = {
+        {"topic", "$sys.stats"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
     buf_pack_map(&header, 4);
     for (size_t i = 0; i < 4; i++) {
         buf_pack_str(&header, PAIRS[i][0]);

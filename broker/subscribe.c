@@ -33,7 +33,10 @@ char **topics_read(struct mp value, struct ls_error *err)
     for (uint32_t i = 0; i < count; i++) {
         struct mp_slice pattern;
         if (!mp_str(&value, &pattern) || !topic_pattern_valid(pattern.data, pattern.len)) {
-            error_set(err, "BAD_TOPIC", "pattern %u of the list is not valid: words joined by dots, `*` for one word, `>` last for the rest", i + 1);
+            error_set(
+                err, "BAD_TOPIC",
+                "pattern %u of the list is not valid: words joined by dots, `*` for one word, `>` last for the rest",
+                i + 1);
             topics_free(topics);
             return NULL;
         }
@@ -71,13 +74,15 @@ static struct sub *sub_new(struct session *s, enum sub_kind kind, uint64_t cid)
     return sub;
 }
 
-static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value, struct ls_error *err)
+static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
+                      struct ls_error *err)
 {
     struct mp at;
     if (!mp_find(header, key, &at))
         return 0;
     if (!mp_uint(&at, value) || *value < low || *value > high)
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low, (unsigned long long) high);
+        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
+                         (unsigned long long) high);
     return 1;
 }
 
@@ -112,12 +117,13 @@ static int check_windows(const struct session *s, const struct sub *but, uint64_
         if (s->subs[i] != but)
             sum += s->subs[i]->window; /* 0 for services */
     if (sum > SESSION_WINDOW_MAX)
-        return error_set(err, "QUOTA", "the windows of one session may add up to %d events; open another connection", SESSION_WINDOW_MAX);
+        return error_set(err, "QUOTA", "the windows of one session may add up to %d events; open another connection",
+                         SESSION_WINDOW_MAX);
     return 0;
 }
 
-static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct mp name_at, struct answer *a,
-                             struct ls_error *err)
+static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct mp name_at,
+                             struct answer *a, struct ls_error *err)
 {
     struct mp_slice name;
     if (!mp_str(&name_at, &name) || !name.len)
@@ -127,8 +133,9 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     struct consumer *c = consumer_find(b, name);
     uint64_t window = c ? c->window : WINDOW_DEFAULT, bytes = c ? c->window_bytes : WINDOW_BYTES_DEFAULT;
     bool batch = false;
-    if (read_limit(header, "window", 0, WINDOW_MAX, &window, err) < 0 || read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 ||
-        read_batch(header, &batch, err) < 0 || check_windows(s, NULL, window, err) < 0)
+    if (read_limit(header, "window", 0, WINDOW_MAX, &window, err) < 0 ||
+        read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 || read_batch(header, &batch, err) < 0 ||
+        check_windows(s, NULL, window, err) < 0)
         return -1;
     if (c ? consumer_same(c, header, err) < 0 : !(c = consumer_create(b, name, header, err)))
         return -1;
@@ -151,7 +158,8 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     return 0;
 }
 
-static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct mp topics_at, struct ls_error *err)
+static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct mp topics_at,
+                               struct ls_error *err)
 {
     struct mp at, from = {0};
     struct mp_slice name;
@@ -182,7 +190,8 @@ static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid
     return 0;
 }
 
-static int subscribe_service(struct session *s, uint64_t cid, struct mp header, struct mp topics_at, struct ls_error *err)
+static int subscribe_service(struct session *s, uint64_t cid, struct mp header, struct mp topics_at,
+                             struct ls_error *err)
 {
     uint64_t slots = 1;
     if (read_limit(header, "slots", 1, 1000, &slots, err) < 0)
@@ -197,7 +206,8 @@ static int subscribe_service(struct session *s, uint64_t cid, struct mp header, 
     return 0;
 }
 
-static int subscribe(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct answer *a, struct ls_error *err)
+static int subscribe(struct broker *b, struct session *s, uint64_t cid, struct mp header, struct answer *a,
+                     struct ls_error *err)
 {
     struct mp at;
     if (session_sub(s, cid))
@@ -205,7 +215,8 @@ static int subscribe(struct broker *b, struct session *s, uint64_t cid, struct m
     if (s->sub_count >= SUBS_PER_SESSION_MAX)
         return error_set(err, "QUOTA", "a session has at most %d subscriptions", SUBS_PER_SESSION_MAX);
     if (b->sub_count >= b->config->subscriptions_max)
-        return error_set(err, "QUOTA", "the broker has %zu subscriptions already (broker.subscriptions_max)", b->sub_count);
+        return error_set(err, "QUOTA", "the broker has %zu subscriptions already (broker.subscriptions_max)",
+                         b->sub_count);
     answer_uint(a, "cid", cid);
     if (mp_find(header, "consumer", &at))
         return subscribe_durable(b, s, cid, header, at, a, err);
@@ -253,7 +264,8 @@ void on_subscribe(struct broker *b, struct message *m)
         error_set(&err, "BAD_FRAME", "a REQ socket gets one reply to each message; subscribe from a DEALER");
         fail(m, false, 0, &err);
     } else if (!m->session->introduced) {
-        error_set(&err, "NO_SESSION", "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
+        error_set(&err, "NO_SESSION",
+                  "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
         fail(m, false, 0, &err);
     } else if (!mp_find(header, "cid", &at) || !mp_uint(&at, &cid)) {
         error_set(&err, "BAD_VALUE", "\"cid\" is missing or not a number");

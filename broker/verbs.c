@@ -11,11 +11,11 @@ static const struct verb {
     bool needs_hello;
     bool from_anywhere; /* also on the PULL and SUB sockets */
 } VERBS[] = {
-    {"PUB", on_publish, false, true},    {"ACK", on_settle, true, false},   {"NAK", on_settle, true, false},
-    {"TERM", on_settle, true, false},    {"WIP", on_settle, true, false},   {"MORE", on_more, false, false},
-    {"PING", on_ping, false, false},     {"REP", on_reply, true, false},    {"REQ", on_request, false, false},
-    {"CANCEL", on_cancel, false, false}, {"GET", on_get, false, false},     {"SUB", on_subscribe, false, false},
-    {"HELLO", on_hello, false, false},   {"BYE", on_bye, true, false},      {"ADM", on_admin, false, false},
+    {"PUB", on_publish, false, true},    {"ACK", on_settle, true, false}, {"NAK", on_settle, true, false},
+    {"TERM", on_settle, true, false},    {"WIP", on_settle, true, false}, {"MORE", on_more, false, false},
+    {"PING", on_ping, false, false},     {"REP", on_reply, true, false},  {"REQ", on_request, false, false},
+    {"CANCEL", on_cancel, false, false}, {"GET", on_get, false, false},   {"SUB", on_subscribe, false, false},
+    {"HELLO", on_hello, false, false},   {"BYE", on_bye, true, false},    {"ADM", on_admin, false, false},
 };
 
 static void complain(struct broker *b, struct message *m, const char *name, const char *text)
@@ -45,7 +45,8 @@ static void dispatch_verb(struct broker *b, struct message *m, struct mp_slice n
         if (!m->session && !v->from_anywhere)
             complain(b, m, "BAD_VERB", "only events can be sent to this socket: other verbs go to the base port");
         else if (v->needs_hello && !m->session->introduced)
-            complain(b, m, "NO_SESSION", "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
+            complain(b, m, "NO_SESSION",
+                     "the broker does not know this connection (it may have restarted): send HELLO, then SUB again");
         else if (v->handle != on_publish && tag_is_wrong(m)) /* PUB reads its header itself, once */
             complain(b, m, "BAD_VALUE", "\"tag\" wants a number or a string of at most 64 bytes");
         else
@@ -72,5 +73,6 @@ void verb_dispatch(struct broker *b, struct message *m)
     else if (byte == '$')
         complain(b, m, "DENIED", "topics that begin with $ belong to the broker");
     else
-        complain(b, m, "BAD_FRAME", "the message is neither [VERB][header][body], nor [topic][body], nor one msgpack map");
+        complain(b, m, "BAD_FRAME",
+                 "the message is neither [VERB][header][body], nor [topic][body], nor one msgpack map");
 }
