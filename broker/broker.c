@@ -16,6 +16,7 @@
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
+#define DRAIN_TURNS_MAX 100
 #define SLOW_MS 2                 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
@@ -309,10 +310,13 @@ static void say_goodbye(struct broker *b)
 /* What was accepted is committed and answered before anything ends. */
 static void finish_work(struct broker *b)
 {
+    b->draining = true;
+    say_goodbye(b);
+    for (int turn = 0; turn == 0 || (b->lagging && turn < DRAIN_TURNS_MAX); turn++)
+        broker_step(b, 0); /* what has arrived by now is read: late ACKs count, late publishers are told */
     log_device_submit(b->device);
     log_device_wait(b->device);
     settle(b);
-    say_goodbye(b);
     for (size_t i = 0; i < b->stream_count; i++)
         if (b->streams[i].state)
             state_checkpoint(&b->streams[i]);

@@ -614,6 +614,7 @@ struct broker {
     struct live_run live_run;
     uint64_t counters[C_COUNT];
     struct timer stats_timer, upkeep_timer;
+    bool draining;               /* it stops: what is accepted is finished, nothing new is taken */
     bool stopping;           /* a signal asked for the end */
     int64_t rejected_second; /* $sys.rejected events are limited per second */
     uint32_t rejected_count;

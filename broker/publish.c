@@ -51,6 +51,8 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
 
 static int check_room(struct broker *b, const struct session *s, size_t bytes, struct ls_error *err)
 {
+    if (b->draining && s) /* what comes by PUSH and PUB could not be told: it is still taken */
+        return error_set(err, "DRAINING", "the broker is stopping");
     bool own = s && s->pending_bytes + bytes > b->config->connection_bytes_max;
     if (!own && b->memory + bytes <= b->config->memory_bytes_max)
         return 0;

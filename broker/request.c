@@ -264,6 +264,8 @@ static int asking_read(struct broker *b, struct message *m, struct asking *k, st
 
 static int check_room(struct broker *b, size_t bytes, struct ls_error *err)
 {
+    if (b->draining)
+        return error_set(err, "DRAINING", "the broker is stopping");
     if (b->requests.used < b->config->requests_max && b->memory + bytes <= b->config->memory_bytes_max)
         return 0;
     error_set(err, "BUSY", "too many requests are open");

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINESHAFT = os.path.abspath(os.environ.get("LINESHAFT", ROOT / "build" / "lineshaft"))
 with open(LINESHAFT, "rb") if os.path.isfile(LINESHAFT) else open(os.devnull, "rb") as program:
     SANITIZED = b"san_init" in program.read()  # then sizes mean little: quarantines, shadows
-PATIENCE_S = int(os.environ.get("TEST_PATIENCE_S", "30"))  # how long a test waits for what must come; nothing depends on how long it took
+PATIENCE_S = int(os.environ.get("TEST_PATIENCE_S", "30"))  # for what must come; nothing depends on how long it took
 
 # events: durable; memory: not synced; every other topic (live.>) is kept by no stream.
 TOPOLOGY = """

@@ -24,7 +24,8 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def make_bus(tmp_path, request):
-    """make_bus(broker=YAML, more=YAML, segment=SIZE, env={}) starts a broker of its own; all end with the test, logs shown if it failed."""
+    """make_bus(broker=YAML, more=YAML, segment=SIZE, env={}) starts a broker of its own. All end with the test, and show
+    their logs if it failed."""
     made = []
 
     def make(start=True, **options):

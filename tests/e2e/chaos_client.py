@@ -195,8 +195,9 @@ class Req(Client):
 
 
 class Consumer(Client):
-    """A member of a consumer (`client` names it in the history): writes each event into the consumer's table and adds up its amount, in one transaction, then
-    acknowledges. A few events are refused once, a few for ever, a few acknowledgements wait for the disk."""
+    """A member of a consumer (`client` names it in the history): writes each event into the consumer's table and adds up
+    its amount, in one transaction, then acknowledges. A few events are refused once, a few for ever, a few
+    acknowledgements wait for the disk."""
 
     def run(self):
         self.table = sqlite3.connect(self.sink, timeout=60, isolation_level=None)

@@ -9,7 +9,8 @@
 enum call { CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_RENAME, CALL_PREAD, CALLS };
 
 /* The calls to fail: the `nth` of a kind (counted down), or all from then on. 0: none. */
-static int countdown[CALLS], fault_errno, fired;
+static int countdown[CALLS], fault_errno;
+static atomic_int fired;
 static bool sticky[CALLS];
 static atomic_int crumbs;
 static pthread_mutex_t faults = PTHREAD_MUTEX_INITIALIZER;
