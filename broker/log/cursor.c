@@ -277,14 +277,14 @@ uint64_t log_seq_at_time(struct log *log, int64_t ts_us)
             first_at(log, log->segments[i], KEY_TIME, (uint64_t) MAX(ts_us, 0), &head) > 0)
             return head.seq;
     }
-    return log->next_seq;
+    return log_after_committed(log);
 }
 
 uint64_t log_seq_back(struct log *log, uint64_t count)
 {
     uint64_t first = log_first_seq(log);
     if (!count || !log->segment_count)
-        return log->next_seq;
+        return log_after_committed(log);
     if (count >= log->committed_ordinal)
         return first;
     uint64_t wanted = log->committed_ordinal - count;
@@ -298,7 +298,7 @@ uint64_t log_seq_back(struct log *log, uint64_t count)
                 return head.ordinal >= wanted ? head.seq : head.seq + (wanted - head.ordinal);
         break;
     }
-    return log->next_seq;
+    return log_after_committed(log);
 }
 
 uint64_t log_events_from(struct log *log, uint64_t seq)

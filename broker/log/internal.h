@@ -187,6 +187,8 @@ struct log_device {
 
 /* device.c */
 void device_task(struct log_device *dev, struct task **task);
+uint64_t log_after_committed(const struct log *log);
+
 /* device_spare_await waits, at most ms, until the preparer has reserved the spare that this log asked for, and takes it in. */
 void device_spare_await(struct log_device *dev, struct log *log, int ms);
 /* device_spare_stop ends the filling of a spare, waiting for the step under way. */

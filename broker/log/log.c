@@ -340,12 +340,18 @@ uint64_t log_durable_seq(const struct log *log)
     return log->committed;
 }
 
+/* Where the events begin that are under way: appended, and not committed yet. */
+uint64_t log_after_committed(const struct log *log)
+{
+    return log->pending_bytes ? log->committed + 1 : log->next_seq;
+}
+
 uint64_t log_first_seq(const struct log *log)
 {
     for (size_t i = 0; i < log->segment_count; i++)
         if (log->segments[i]->last >= log->segments[i]->head.base)
             return log->segments[i]->head.base;
-    return log->next_seq;
+    return log_after_committed(log);
 }
 
 void log_info(const struct log *log, struct log_info *info)

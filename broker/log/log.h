@@ -81,8 +81,8 @@ uint64_t log_append(struct log *log, uint16_t flags, uint32_t count, int64_t ts_
 
 uint64_t log_next_seq(const struct log *log);    /* what the next append will take */
 uint64_t log_durable_seq(const struct log *log); /* highest committed; 0 for none */
-uint64_t log_first_seq(const struct log *log);   /* oldest still stored; log_next_seq if empty */
-uint64_t log_seq_at_time(struct log *log, int64_t ts_us); /* first sequence number recorded at or after; log_next_seq if none */
+uint64_t log_first_seq(const struct log *log);   /* oldest still stored; if nothing is committed, where what is under way begins */
+uint64_t log_seq_at_time(struct log *log, int64_t ts_us); /* first sequence number recorded at or after; behind the last committed one if none */
 /* log_seq_back: the sequence number such that at most `count` events are at or after it. */
 uint64_t log_seq_back(struct log *log, uint64_t count);
 
