@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Durable consumers: their settings, where those come from, and their positions. */
+#include "broker/consumer.h"
+
 #include "broker/core.h"
 
 #include <stdlib.h>

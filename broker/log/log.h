@@ -81,8 +81,10 @@ uint64_t log_append(struct log *log, uint16_t flags, uint32_t count, int64_t ts_
 
 uint64_t log_next_seq(const struct log *log);    /* what the next append will take */
 uint64_t log_durable_seq(const struct log *log); /* highest committed; 0 for none */
-uint64_t log_first_seq(const struct log *log);   /* oldest still stored; if nothing is committed, where what is under way begins */
-uint64_t log_seq_at_time(struct log *log, int64_t ts_us); /* first sequence number recorded at or after; behind the last committed one if none */
+/* log_first_seq: the oldest that is stored; if nothing is committed yet, where what is under way begins. */
+uint64_t log_first_seq(const struct log *log);
+/* log_seq_at_time: the first recorded at or after; behind the last committed one if there is none. */
+uint64_t log_seq_at_time(struct log *log, int64_t ts_us);
 /* log_seq_back: the sequence number such that at most `count` events are at or after it. */
 uint64_t log_seq_back(struct log *log, uint64_t count);
 
