@@ -118,13 +118,10 @@ static void send_upto(struct session *s, uint64_t upto, const char *level, uint6
     struct buf *map = &s->broker->scratch;
     buf_clear(map);
     buf_pack_map(map, 2 + (dups > 0));
-    buf_pack_str(map, "upto");
-    buf_pack_uint(map, upto);
-    buf_pack_str(map, "level");
-    buf_pack_str(map, level);
+    buf_pair_uint(map, "upto", upto);
+    buf_pair_str(map, "level", level);
     if (dups) {
-        buf_pack_str(map, "dup");
-        buf_pack_uint(map, dups);
+        buf_pair_uint(map, "dup", dups);
     }
     reply_map(s, "OK", map);
 }

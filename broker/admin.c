@@ -20,18 +20,6 @@ static void key(struct asked *a, const char *name)
     a->count++;
 }
 
-static void pair_uint(struct buf *out, const char *name, uint64_t value)
-{
-    buf_pack_str(out, name);
-    buf_pack_uint(out, value);
-}
-
-static void pair_str(struct buf *out, const char *name, const char *value)
-{
-    buf_pack_str(out, name);
-    buf_pack_str(out, value);
-}
-
 static void pack_list(struct buf *out, const char *const *list)
 {
     size_t at = buf_begin_array(out);
@@ -66,17 +54,17 @@ static int op_info(struct asked *a, struct ls_error *err)
     (void) err;
     while ((s = map_walk(&b->sessions, &at, &hash)))
         sessions += s->introduced && !(hash >> 63); /* the other keys are descriptors */
-    pair_str(&a->pairs, "name", b->config->name);
-    pair_str(&a->pairs, "server", "lineshaft/" LINESHAFT_VERSION);
-    pair_str(&a->pairs, "broker", b->uuid);
-    pair_str(&a->pairs, "boot", b->boot);
-    pair_uint(&a->pairs, "uptime_ms", (uint64_t) (b->now_ms - b->started_ms));
-    pair_uint(&a->pairs, "now_us", (uint64_t) b->now_us);
-    pair_uint(&a->pairs, "connections", b->guard.open);
-    pair_uint(&a->pairs, "sessions", sessions);
-    pair_uint(&a->pairs, "requests", b->requests.used);
-    pair_uint(&a->pairs, "memory", b->memory);
-    pair_uint(&a->pairs, "memory_max", b->config->memory_bytes_max);
+    buf_pair_str(&a->pairs, "name", b->config->name);
+    buf_pair_str(&a->pairs, "server", "lineshaft/" LINESHAFT_VERSION);
+    buf_pair_str(&a->pairs, "broker", b->uuid);
+    buf_pair_str(&a->pairs, "boot", b->boot);
+    buf_pair_uint(&a->pairs, "uptime_ms", (uint64_t) (b->now_ms - b->started_ms));
+    buf_pair_uint(&a->pairs, "now_us", (uint64_t) b->now_us);
+    buf_pair_uint(&a->pairs, "connections", b->guard.open);
+    buf_pair_uint(&a->pairs, "sessions", sessions);
+    buf_pair_uint(&a->pairs, "requests", b->requests.used);
+    buf_pair_uint(&a->pairs, "memory", b->memory);
+    buf_pair_uint(&a->pairs, "memory_max", b->config->memory_bytes_max);
     buf_pack_str(&a->pairs, "counters");
     stats_pack_counters(b, &a->pairs);
     a->count += 12;
@@ -86,9 +74,9 @@ static int op_info(struct asked *a, struct ls_error *err)
 static void pack_retain(struct buf *out, const struct stream_config *c)
 {
     buf_pack_map(out, 3);
-    pair_uint(out, "age_ms", (uint64_t) c->retain_age_ms);
-    pair_uint(out, "bytes", c->retain_bytes);
-    pair_uint(out, "count", c->retain_count);
+    buf_pair_uint(out, "age_ms", (uint64_t) c->retain_age_ms);
+    buf_pair_uint(out, "bytes", c->retain_bytes);
+    buf_pair_uint(out, "count", c->retain_count);
 }
 
 static const char *health_of(const struct log_info *info)
@@ -101,22 +89,22 @@ static void pack_stream(struct buf *out, const struct stream *s)
     struct log_info info;
     log_info(s->log, &info);
     buf_pack_map(out, 17);
-    pair_str(out, "name", s->config->name);
+    buf_pair_str(out, "name", s->config->name);
     buf_pack_str(out, "topics");
     pack_list(out, s->config->topics);
-    pair_str(out, "durability", s->config->memory ? "memory" : "disk");
-    pair_uint(out, "first", info.first_seq);
-    pair_uint(out, "next", info.next_seq);
-    pair_uint(out, "durable", info.durable_seq);
-    pair_uint(out, "events", log_events_from(s->log, 0));
-    pair_uint(out, "bytes", info.bytes);
-    pair_uint(out, "segments", info.segments);
-    pair_uint(out, "pending_bytes", info.pending_bytes);
-    pair_uint(out, "published", s->published);
-    pair_uint(out, "duplicates", s->duplicates);
-    pair_uint(out, "consumers", s->consumer_count);
-    pair_str(out, "health", health_of(&info));
-    pair_str(out, "problem", info.problem);
+    buf_pair_str(out, "durability", s->config->memory ? "memory" : "disk");
+    buf_pair_uint(out, "first", info.first_seq);
+    buf_pair_uint(out, "next", info.next_seq);
+    buf_pair_uint(out, "durable", info.durable_seq);
+    buf_pair_uint(out, "events", log_events_from(s->log, 0));
+    buf_pair_uint(out, "bytes", info.bytes);
+    buf_pair_uint(out, "segments", info.segments);
+    buf_pair_uint(out, "pending_bytes", info.pending_bytes);
+    buf_pair_uint(out, "published", s->published);
+    buf_pair_uint(out, "duplicates", s->duplicates);
+    buf_pair_uint(out, "consumers", s->consumer_count);
+    buf_pair_str(out, "health", health_of(&info));
+    buf_pair_str(out, "problem", info.problem);
     buf_pack_str(out, "lost");
     buf_pack_array(out, (uint32_t) info.lost_count);
     for (size_t i = 0; i < info.lost_count; i++) {
@@ -169,13 +157,13 @@ static void pack_position(struct buf *out, const struct position *p)
     for (size_t at = 0; (d = map_walk(&p->pending, &at, NULL));)
         in_flight += d->state == IN_FLIGHT;
     buf_pack_map(out, 7);
-    pair_str(out, "member", p->member);
-    pair_uint(out, "next", p->cursor);
-    pair_uint(out, "in_flight", in_flight);
-    pair_uint(out, "waiting", p->pending.used - in_flight);
-    pair_uint(out, "pending", position_unfinished(p));
-    pair_uint(out, "members", p->sub_count);
-    pair_uint(out, "oldest_us", (uint64_t) oldest_us(p));
+    buf_pair_str(out, "member", p->member);
+    buf_pair_uint(out, "next", p->cursor);
+    buf_pair_uint(out, "in_flight", in_flight);
+    buf_pair_uint(out, "waiting", p->pending.used - in_flight);
+    buf_pair_uint(out, "pending", position_unfinished(p));
+    buf_pair_uint(out, "members", p->sub_count);
+    buf_pair_uint(out, "oldest_us", (uint64_t) oldest_us(p));
 }
 
 static void pack_consumer(struct buf *out, const struct consumer *c)
@@ -184,27 +172,26 @@ static void pack_consumer(struct buf *out, const struct consumer *c)
     for (size_t i = 0; i < c->position_count; i++)
         members += c->positions[i]->sub_count;
     buf_pack_map(out, 16);
-    pair_str(out, "name", c->name);
-    pair_str(out, "stream", c->stream->config->name);
+    buf_pair_str(out, "name", c->name);
+    buf_pair_str(out, "stream", c->stream->config->name);
     buf_pack_str(out, "takes");
     pack_list(out, (const char *const *) c->takes);
-    pair_str(out, "share", c->share == SHARE_EACH ? "each" : "group");
-    pair_uint(out, "window", c->window);
-    pair_uint(out, "ack_wait", (uint64_t) c->ack_wait_ms);
-    pair_uint(out, "max_deliver", c->max_deliver);
-    buf_pack_str(out, "declared");
-    buf_pack_bool(out, c->declared);
-    pair_uint(out, "members", members);
+    buf_pair_str(out, "share", c->share == SHARE_EACH ? "each" : "group");
+    buf_pair_uint(out, "window", c->window);
+    buf_pair_uint(out, "ack_wait", (uint64_t) c->ack_wait_ms);
+    buf_pair_uint(out, "max_deliver", c->max_deliver);
+    buf_pair_bool(out, "declared", c->declared);
+    buf_pair_uint(out, "members", members);
     buf_pack_str(out, "positions");
     buf_pack_array(out, (uint32_t) c->position_count);
     for (size_t i = 0; i < c->position_count; i++)
         pack_position(out, c->positions[i]);
-    pair_uint(out, "delivered", c->delivered);
-    pair_uint(out, "acked", c->acked);
-    pair_uint(out, "naked", c->naked);
-    pair_uint(out, "expired", c->expired);
-    pair_uint(out, "dead", c->dead);
-    pair_uint(out, "late_acks", c->late_acks);
+    buf_pair_uint(out, "delivered", c->delivered);
+    buf_pair_uint(out, "acked", c->acked);
+    buf_pair_uint(out, "naked", c->naked);
+    buf_pair_uint(out, "expired", c->expired);
+    buf_pair_uint(out, "dead", c->dead);
+    buf_pair_uint(out, "late_acks", c->late_acks);
 }
 
 static int op_consumers(struct asked *a, struct ls_error *err)
@@ -306,7 +293,7 @@ void on_admin(struct broker *b, struct message *m)
               "\"op\" wants one of info, streams, consumers, services, dlq, dlq.replay, dlq.drop, consumer.drop");
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
         if (mp_is(name, OPS[i].name)) {
-            pair_str(&a.pairs, "op", OPS[i].name);
+            buf_pair_str(&a.pairs, "op", OPS[i].name);
             a.count++;
             result = OPS[i].run(&a, &err);
         }

@@ -294,10 +294,8 @@ static void say_goodbye(struct broker *b)
 {
     struct buf map = {0};
     buf_pack_map(&map, 2);
-    buf_pack_str(&map, "reason");
-    buf_pack_str(&map, "stopping");
-    buf_pack_str(&map, "retry_ms");
-    buf_pack_uint(&map, 200);
+    buf_pair_str(&map, "reason", "stopping");
+    buf_pair_uint(&map, "retry_ms", 200);
     struct session *s;
     for (size_t at = 0; (s = map_walk(&b->sessions, &at, NULL));)
         if (s->introduced && !s->said_goodbye) {

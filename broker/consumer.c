@@ -128,18 +128,6 @@ void consumers_pump(struct stream *s)
 
 /* ---- the creating keys of a SUB ---- */
 
-static int read_uint(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
-                     struct ls_error *err)
-{
-    struct mp at;
-    if (!mp_find(header, key, &at))
-        return 0;
-    if (!mp_uint(&at, value) || *value < low || *value > high)
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
-                         (unsigned long long) high);
-    return 1;
-}
-
 static int read_share(struct mp header, enum consumer_share *share, struct ls_error *err)
 {
     struct mp at;
@@ -222,15 +210,15 @@ static int wishes_read(struct mp header, struct wishes *w, struct ls_error *err)
     if ((got = read_share(header, &w->config.share, err)) < 0)
         return -1;
     w->has_share = got;
-    if ((got = read_uint(header, "ack_wait", 100, 86400000, &number, err)) < 0)
+    if ((got = header_number(header, "ack_wait", 100, 86400000, &number, err)) < 0)
         return -1;
     if ((w->has_ack_wait = got))
         w->config.ack_wait_ms = (int64_t) number;
-    if ((got = read_uint(header, "max_deliver", 0, 1000, &number, err)) < 0)
+    if ((got = header_number(header, "max_deliver", 0, 1000, &number, err)) < 0)
         return -1;
     if ((w->has_max_deliver = got))
         w->config.max_deliver = (uint32_t) number;
-    if ((got = read_uint(header, "member_ttl", 1000, 2592000000, &number, err)) < 0)
+    if ((got = header_number(header, "member_ttl", 1000, 2592000000, &number, err)) < 0)
         return -1;
     if ((w->has_member_ttl = got))
         w->config.member_ttl_ms = (int64_t) number;

@@ -88,6 +88,7 @@ void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs
                  uint32_t attempt, struct stream *stream);
 void deliver_packed(struct session *to, const struct buf *lead, uint32_t lead_pairs, struct packer *p, uint32_t attempt,
                     struct stream *stream);
+uint32_t sub_lead(struct buf *lead, const struct sub *sub); /* the pairs that name the subscription; how many */
 void pack_batch_map(struct buf *map, const struct packer *p, uint32_t more_pairs);
 
 struct live_run { /* events of one topic on their way to the batched feed */

@@ -157,6 +157,8 @@ void on_publish(struct broker *b, struct message *m); /* publish.c */
 void publish_bare(struct broker *b, struct message *m);
 void publish_topic(struct broker *b, struct message *m);
 void publish_rejected(struct broker *b, struct message *m, const struct ls_error *err);
+/* pack_own_header: the header of an event that the broker itself publishes. */
+void pack_own_header(struct broker *b, struct buf *out, const char *topic);
 /* publish_internal appends an event of the broker's own; returns its seq, 0 with *err. `header` is complete. */
 uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body,
                           struct ls_error *err);

@@ -9,12 +9,6 @@
 
 #define RETRY_MS 1000
 
-static void pack_pair(struct buf *out, const char *key, struct mp_slice value)
-{
-    buf_pack_str(out, key);
-    buf_pack_strn(out, value.data, value.len);
-}
-
 static struct mp_slice over(const struct buf *b)
 {
     return (struct mp_slice){(const char *) b->data, b->len};
@@ -26,14 +20,10 @@ static void pack_attempts(struct buf *out, const struct delivery *d)
     for (size_t i = 0; i < d->failure_count; i++) {
         const struct failure *f = &d->failures[i];
         buf_pack_map(out, 4);
-        buf_pack_str(out, "attempt");
-        buf_pack_uint(out, f->attempt);
-        buf_pack_str(out, "member");
-        buf_pack_str(out, f->who);
-        buf_pack_str(out, "at_us");
-        buf_pack_uint(out, (uint64_t) f->at_us);
-        buf_pack_str(out, "error");
-        buf_pack_str(out, f->error);
+        buf_pair_uint(out, "attempt", f->attempt);
+        buf_pair_str(out, "member", f->who);
+        buf_pair_uint(out, "at_us", (uint64_t) f->at_us);
+        buf_pair_str(out, "error", f->error);
     }
 }
 
@@ -42,19 +32,14 @@ static void pack_letter(struct buf *out, const struct delivery *d, const char *r
 {
     const struct consumer *c = d->position->consumer;
     buf_pack_map(out, 9);
-    buf_pack_str(out, "reason");
-    buf_pack_str(out, reason);
-    buf_pack_str(out, "error");
-    buf_pack_str(out, d->failure_count ? d->failures[d->failure_count - 1].error : "");
+    buf_pair_str(out, "reason", reason);
+    buf_pair_str(out, "error", d->failure_count ? d->failures[d->failure_count - 1].error : "");
     buf_pack_str(out, "attempts");
     pack_attempts(out, d);
-    buf_pack_str(out, "stream");
-    buf_pack_str(out, c->stream->config->name);
-    buf_pack_str(out, "seq");
-    buf_pack_uint(out, d->seq);
-    buf_pack_str(out, "consumer");
-    buf_pack_str(out, c->name);
-    pack_pair(out, "topic", topic);
+    buf_pair_str(out, "stream", c->stream->config->name);
+    buf_pair_uint(out, "seq", d->seq);
+    buf_pair_str(out, "consumer", c->name);
+    buf_pair_strn(out, "topic", topic.data, topic.len);
     buf_pack_str(out, "header");
     buf_add(out, header.data, header.len);
     buf_pack_str(out, "body");
@@ -66,16 +51,16 @@ static void pack_header(struct buf *out, struct broker *b, const char *topic, co
 {
     size_t more = (original->subject.len > 0) + (original->traceparent.len > 0) + (original->id.len > 0);
     buf_pack_map(out, 4 + (uint32_t) more);
-    pack_pair(out, "topic", (struct mp_slice){topic, strlen(topic)});
-    pack_pair(out, "id", (struct mp_slice){id, strlen(id)});
-    pack_pair(out, "source", SLICE("lineshaft"));
-    pack_pair(out, "time", (struct mp_slice){b->now_text, CLOCK_TEXT_SIZE - 1});
+    buf_pair_str(out, "topic", topic);
+    buf_pair_str(out, "id", id);
+    buf_pair_str(out, "source", "lineshaft");
+    buf_pair_str(out, "time", b->now_text);
     if (original->subject.len)
-        pack_pair(out, "subject", original->subject);
+        buf_pair_strn(out, "subject", original->subject.data, original->subject.len);
     if (original->traceparent.len)
-        pack_pair(out, "traceparent", original->traceparent);
+        buf_pair_strn(out, "traceparent", original->traceparent.data, original->traceparent.len);
     if (original->id.len)
-        pack_pair(out, "causationid", original->id);
+        buf_pair_strn(out, "causationid", original->id.data, original->id.len);
 }
 
 static struct position *deadletter_position(struct broker *b)
@@ -292,12 +277,9 @@ static int replay(struct broker *b, const struct stored *event, struct buf *answ
     d->failed = 0;
     state_replayed(p, l.seq);
     c->stream->committed = true;
-    buf_pack_str(answer, "consumer");
-    buf_pack_str(answer, c->name);
-    buf_pack_str(answer, "stream");
-    buf_pack_str(answer, c->stream->config->name);
-    buf_pack_str(answer, "original");
-    buf_pack_uint(answer, l.seq);
+    buf_pair_str(answer, "consumer", c->name);
+    buf_pair_str(answer, "stream", c->stream->config->name);
+    buf_pair_uint(answer, "original", l.seq);
     *pairs += 3;
     return 0;
 }

@@ -34,31 +34,31 @@ void packer_add(struct packer *p, const struct stored *s)
 void pack_batch_map(struct buf *map, const struct packer *p, uint32_t more_pairs)
 {
     buf_pack_map(map, 3 + more_pairs + (p->seq > 0) + (p->source_len > 0));
-    buf_pack_str(map, "batch");
-    buf_pack_bool(map, true);
-    buf_pack_str(map, "count");
-    buf_pack_uint(map, p->count);
-    buf_pack_str(map, "ts_us");
-    buf_pack_uint(map, (uint64_t) p->ts_us);
+    buf_pair_bool(map, "batch", true);
+    buf_pair_uint(map, "count", p->count);
+    buf_pair_uint(map, "ts_us", (uint64_t) p->ts_us);
     if (p->seq) {
-        buf_pack_str(map, "seq");
-        buf_pack_uint(map, p->seq);
+        buf_pair_uint(map, "seq", p->seq);
     }
     if (p->source_len) {
-        buf_pack_str(map, "source");
-        buf_pack_strn(map, p->source, p->source_len);
+        buf_pair_strn(map, "source", p->source, p->source_len);
     }
+}
+
+uint32_t sub_lead(struct buf *lead, const struct sub *sub)
+{
+    buf_clear(lead);
+    buf_pair_uint(lead, "cid", sub->cid);
+    return 1;
 }
 
 static void pack_common(struct buf *map, uint32_t attempt, const struct stream *stream)
 {
     if (stream) {
-        buf_pack_str(map, "stream");
-        buf_pack_str(map, stream->config->name);
+        buf_pair_str(map, "stream", stream->config->name);
     }
     if (attempt) {
-        buf_pack_str(map, "attempt");
-        buf_pack_uint(map, attempt);
+        buf_pair_uint(map, "attempt", attempt);
     }
 }
 
@@ -73,11 +73,9 @@ void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs
         buf_add(map, lead->data, lead->len);
     pack_common(map, attempt, stream);
     if (stream) {
-        buf_pack_str(map, "seq");
-        buf_pack_uint(map, s->seq);
+        buf_pair_uint(map, "seq", s->seq);
     }
-    buf_pack_str(map, "ts_us");
-    buf_pack_uint(map, (uint64_t) s->ts_us);
+    buf_pair_uint(map, "ts_us", (uint64_t) s->ts_us);
     struct mp_slice header = s->header;
     if (s->batch) {
         buf_clear(&b->scratch2);

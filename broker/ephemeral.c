@@ -144,18 +144,10 @@ static struct feed *oldest_feed(struct sub *sub, int *look)
     return oldest;
 }
 
-static uint32_t pack_lead(struct buf *lead, const struct sub *sub)
-{
-    buf_clear(lead);
-    buf_pack_str(lead, "cid");
-    buf_pack_uint(lead, sub->cid);
-    return 1;
-}
-
 static void send_packed(struct sub *sub, struct packer *p, struct stream *stream)
 {
     struct buf *lead = &sub->session->broker->scratch3;
-    uint32_t pairs = pack_lead(lead, sub);
+    uint32_t pairs = sub_lead(lead, sub);
     deliver_packed(sub->session, lead, pairs, p, 0, stream);
 }
 
@@ -171,7 +163,7 @@ static void pump(struct sub *sub)
         bytes += f->next.header.len + f->next.body.len;
         if (!sub->batch) {
             struct buf *lead = &b->scratch3;
-            uint32_t pairs = pack_lead(lead, sub);
+            uint32_t pairs = sub_lead(lead, sub);
             deliver_one(sub->session, lead, pairs, &f->next, 0, f->stream);
         } else {
             if (packer.count &&
@@ -218,7 +210,7 @@ void ephemeral_live(struct broker *b, struct mp_slice topic, const struct stored
             session_is_slow(sub->session))
             continue; /* what no stream keeps is best effort */
         struct buf *lead = &b->scratch3;
-        uint32_t pairs = pack_lead(lead, sub);
+        uint32_t pairs = sub_lead(lead, sub);
         sub->credit--;
         deliver_one(sub->session, lead, pairs, event, 0, NULL);
     }

@@ -59,6 +59,10 @@ void header_read_control(struct mp_slice map, struct header *h);
 void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source,
                   struct mp_slice time);
 
+/* header_number reads an optional number of any verb's header: 1 and *value, 0 if it is absent, -1 with *err (BAD_VALUE). */
+int header_number(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
+                  struct ls_error *err);
+
 /* ---- stored.c: how events lie in log entries, and walking over them ---- */
 
 #define ENTRY_BATCH 1 /* flag: payload is u8 length, source, packed events; else packed events, complete headers */

@@ -151,10 +151,15 @@ void header_read_control(struct mp_slice map, struct header *h)
     }
 }
 
-static void write_pair(struct buf *out, const char *key, struct mp_slice value)
+int header_number(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value, struct ls_error *err)
 {
-    buf_pack_str(out, key);
-    buf_pack_strn(out, value.data, value.len);
+    struct mp at;
+    if (!mp_find(header, key, &at))
+        return 0;
+    if (!mp_uint(&at, value) || *value < low || *value > high)
+        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
+                         (unsigned long long) high);
+    return 1;
 }
 
 void header_write(struct buf *out, const struct header *h, struct mp_slice id, struct mp_slice source,
@@ -166,9 +171,9 @@ void header_write(struct buf *out, const struct header *h, struct mp_slice id, s
     for (size_t i = 0; i < h->spans; i++)
         buf_add(out, h->span[i].data, h->span[i].len);
     if (fill_id)
-        write_pair(out, "id", id);
+        buf_pair_strn(out, "id", id.data, id.len);
     if (fill_source)
-        write_pair(out, "source", source);
+        buf_pair_strn(out, "source", source.data, source.len);
     if (fill_time)
-        write_pair(out, "time", time);
+        buf_pair_strn(out, "time", time.data, time.len);
 }

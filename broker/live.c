@@ -46,13 +46,10 @@ static void pack_delivery(struct buf *map, const struct stream *stream, uint64_t
     buf_clear(map);
     buf_pack_map(map, stream ? 3 : 1);
     if (stream) {
-        buf_pack_str(map, "stream");
-        buf_pack_str(map, stream->config->name);
-        buf_pack_str(map, "seq");
-        buf_pack_uint(map, seq);
+        buf_pair_str(map, "stream", stream->config->name);
+        buf_pair_uint(map, "seq", seq);
     }
-    buf_pack_str(map, "ts_us");
-    buf_pack_uint(map, (uint64_t) ts_us);
+    buf_pair_uint(map, "ts_us", (uint64_t) ts_us);
 }
 
 static void send_event(struct broker *b, struct mp_slice topic, const struct buf *delivery, struct mp_slice header,
@@ -73,8 +70,7 @@ static void send_batch(struct broker *b, struct mp_slice topic, struct packer *p
     buf_clear(map);
     pack_batch_map(map, p, stream ? 1 : 0);
     if (stream) {
-        buf_pack_str(map, "stream");
-        buf_pack_str(map, stream->config->name);
+        buf_pair_str(map, "stream", stream->config->name);
     }
     send_frame(b, SOCK_BATCH, topic.data, topic.len, 1);
     send_frame(b, SOCK_BATCH, map->data, map->len, 1);

@@ -328,20 +328,12 @@ static void lease(struct delivery *d, struct sub *sub, const struct stored *even
     heap_set(&b->timers, &d->timer, b->now_ms + d->position->consumer->ack_wait_ms);
 }
 
-static uint32_t pack_lead(struct buf *lead, const struct sub *sub)
-{
-    buf_clear(lead);
-    buf_pack_str(lead, "cid");
-    buf_pack_uint(lead, sub->cid);
-    return 1;
-}
-
 static void send_one(struct delivery *d, struct sub *sub, const struct stored *event)
 {
     struct stream *s = d->position->consumer->stream;
     struct buf *lead = &s->broker->scratch3;
     lease(d, sub, event);
-    uint32_t pairs = pack_lead(lead, sub);
+    uint32_t pairs = sub_lead(lead, sub);
     deliver_one(sub->session, lead, pairs, event, d->failed + 1, s);
 }
 
@@ -400,7 +392,7 @@ static void packing_send(struct position *p, struct packing *k)
     if (!k->packer.count)
         return;
     struct buf *lead = &broker_of(p)->scratch3;
-    uint32_t pairs = pack_lead(lead, k->sub);
+    uint32_t pairs = sub_lead(lead, k->sub);
     deliver_packed(k->sub->session, lead, pairs, &k->packer, 1, p->consumer->stream);
 }
 

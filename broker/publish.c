@@ -131,13 +131,11 @@ static uint32_t pack_about(struct buf *out, const struct header *h, const struct
     if (h->has_n)
         pairs += pack_numbers(out, n, count);
     else if (h->has_batch && index != WHOLE) {
-        buf_pack_str(out, "index");
-        buf_pack_uint(out, index);
+        buf_pair_uint(out, "index", index);
         pairs++;
     }
     if (!h->has_n && !h->has_batch && h->id.len) {
-        buf_pack_str(out, "id");
-        buf_pack_strn(out, h->id.data, h->id.len);
+        buf_pair_strn(out, "id", h->id.data, h->id.len);
         pairs++;
     }
     if (h->has_tag) {
@@ -146,8 +144,7 @@ static uint32_t pack_about(struct buf *out, const struct header *h, const struct
         pairs++;
     }
     if (no->path[0] || !strcmp(no->err.name, "SCHEMA")) {
-        buf_pack_str(out, "path");
-        buf_pack_str(out, no->path);
+        buf_pair_str(out, "path", no->path);
         pairs++;
     }
     return pairs;
@@ -171,16 +168,13 @@ static void refuse(struct broker *b, struct message *m, const struct header *h, 
 
 static void pack_level(struct buf *out, const struct stream *stream)
 {
-    buf_pack_str(out, "level");
-    buf_pack_str(out, !stream ? "none" : stream->config->memory ? "memory" : "disk");
+    buf_pair_str(out, "level", !stream ? "none" : stream->config->memory ? "memory" : "disk");
 }
 
 static void pack_place(struct buf *out, const struct stream *stream, uint64_t seq)
 {
-    buf_pack_str(out, "stream");
-    buf_pack_str(out, stream->config->name);
-    buf_pack_str(out, "seq");
-    buf_pack_uint(out, seq);
+    buf_pair_str(out, "stream", stream->config->name);
+    buf_pair_uint(out, "seq", seq);
 }
 
 static void answer_single(struct session *s, const struct header *h, struct mp_slice id, const struct placed *placed,
@@ -193,14 +187,12 @@ static void answer_single(struct session *s, const struct header *h, struct mp_s
     }
     struct buf reply = {0};
     buf_pack_map(&reply, 2 + (stream ? 2 : 0) + placed->dup + h->has_tag);
-    buf_pack_str(&reply, "id");
-    buf_pack_strn(&reply, id.data, id.len);
+    buf_pair_strn(&reply, "id", id.data, id.len);
     if (stream)
         pack_place(&reply, stream, placed->seq);
     pack_level(&reply, stream);
     if (placed->dup) {
-        buf_pack_str(&reply, "dup");
-        buf_pack_bool(&reply, true);
+        buf_pair_bool(&reply, "dup", true);
     }
     if (h->has_tag) {
         buf_pack_str(&reply, "tag");
@@ -298,8 +290,7 @@ void publish_topic(struct broker *b, struct message *m)
     struct header h;
     struct refusal no = {0};
     buf_pack_map(&map, 1);
-    buf_pack_str(&map, "topic");
-    buf_pack_strn(&map, topic.data, topic.len < 4096 ? topic.len : 4096);
+    buf_pair_strn(&map, "topic", topic.data, topic.len < 4096 ? topic.len : 4096);
     if (header_read((struct mp_slice){(const char *) map.data, map.len}, false, &h, &no.err) < 0)
         refuse(b, m, &h, &no, 0, 1);
     else
@@ -472,18 +463,15 @@ static void answer_batch_single(struct session *s, const struct header *h, const
     }
     struct buf reply = {0};
     buf_pack_map(&reply, 2 + (first ? 2 : 0) + (dups > 0) + (refused > 0) + h->has_tag);
-    buf_pack_str(&reply, "count");
-    buf_pack_uint(&reply, h->batch);
+    buf_pair_uint(&reply, "count", h->batch);
     pack_level(&reply, any ? lowest : NULL);
     if (first)
         pack_place(&reply, first->placed.stream, first->placed.seq);
     if (dups) {
-        buf_pack_str(&reply, "dup");
-        buf_pack_uint(&reply, dups);
+        buf_pair_uint(&reply, "dup", dups);
     }
     if (refused) {
-        buf_pack_str(&reply, "refused");
-        buf_pack_uint(&reply, refused);
+        buf_pair_uint(&reply, "refused", refused);
     }
     if (h->has_tag) {
         buf_pack_str(&reply, "tag");
@@ -544,6 +532,17 @@ static void publish_batch(struct broker *b, struct message *m, const struct head
 
 /* ---- the broker's own events ---- */
 
+void pack_own_header(struct broker *b, struct buf *out, const char *topic)
+{
+    char id[UUID_TEXT_SIZE];
+    uuid7(b->now_us, id);
+    buf_pack_map(out, 4);
+    buf_pair_str(out, "topic", topic);
+    buf_pair_str(out, "id", id);
+    buf_pair_str(out, "source", "lineshaft");
+    buf_pair_str(out, "time", b->now_text);
+}
+
 uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body,
                           struct ls_error *err)
 {
@@ -566,22 +565,11 @@ void publish_rejected(struct broker *b, struct message *m, const struct ls_error
     if (b->rejected_count++ >= REJECTED_PER_SECOND)
         return; /* counted, but a flood of rubbish may not become a flood of events */
     struct buf header = {0}, body = {0};
-    char id[UUID_TEXT_SIZE];
-    uuid7(b->now_us, id);
-    buf_pack_map(&header, 4);
-    const char *const PAIRS[][2] = {
-        {"topic", "$sys.rejected"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
-    for (size_t i = 0; i < 4; i++) {
-        buf_pack_str(&header, PAIRS[i][0]);
-        buf_pack_str(&header, PAIRS[i][1]);
-    }
+    pack_own_header(b, &header, "$sys.rejected");
     buf_pack_map(&body, 4);
-    buf_pack_str(&body, "reason");
-    buf_pack_str(&body, why->name);
-    buf_pack_str(&body, "text");
-    buf_pack_str(&body, why->text);
-    buf_pack_str(&body, "socket");
-    buf_pack_str(&body, SOCKETS[m->origin]);
+    buf_pair_str(&body, "reason", why->name);
+    buf_pair_str(&body, "text", why->text);
+    buf_pair_str(&body, "socket", SOCKETS[m->origin]);
     buf_pack_str(&body, "head");
     struct buf head = {0};
     for (size_t i = 0; i < m->parts && head.len < 256; i++) {

@@ -23,16 +23,6 @@ struct reading {
     struct start start;
 };
 
-static int read_number(struct mp header, const char *key, uint64_t high, uint64_t *value, struct ls_error *err)
-{
-    struct mp at;
-    if (!mp_find(header, key, &at))
-        return 0;
-    if (!mp_uint(&at, value) || !*value || *value > high)
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from 1 to %llu", key, (unsigned long long) high);
-    return 1;
-}
-
 static int reading_stream(struct broker *b, struct reading *r, struct mp header, struct ls_error *err)
 {
     struct mp at;
@@ -54,8 +44,8 @@ static int reading_range(struct reading *r, struct mp header, struct ls_error *e
     if (!mp_find(header, "from", &at) || !start_read(at, &r->start))
         return error_set(err, "BAD_VALUE",
                          "GET wants \"seq\" for one event, or \"from\": a number, {time_us: t} or {last: n}");
-    if (read_number(header, "n", COUNT_MAX, &r->count, err) < 0 ||
-        read_number(header, "bytes", BYTES_MAX, &r->bytes, err) < 0)
+    if (header_number(header, "n", 1, COUNT_MAX, &r->count, err) < 0 ||
+        header_number(header, "bytes", 1, BYTES_MAX, &r->bytes, err) < 0)
         return -1;
     if (mp_find(header, "batch", &at) && !mp_bool(&at, &r->batch))
         return error_set(err, "BAD_VALUE", "\"batch\" wants true or false");
@@ -72,12 +62,9 @@ static void send_end(struct reading *r, uint64_t next)
     uint32_t tags = pack_tag(&tag, r->header);
     buf_pack_map(&map, 3 + tags);
     buf_add(&map, tag.data, tag.len);
-    buf_pack_str(&map, "next");
-    buf_pack_uint(&map, next);
-    buf_pack_str(&map, "first");
-    buf_pack_uint(&map, log_first_seq(r->stream->log));
-    buf_pack_str(&map, "last");
-    buf_pack_uint(&map, log_durable_seq(r->stream->log));
+    buf_pair_uint(&map, "next", next);
+    buf_pair_uint(&map, "first", log_first_seq(r->stream->log));
+    buf_pair_uint(&map, "last", log_durable_seq(r->stream->log));
     reply_map(r->m->session, "END", &map);
     buf_fini(&map);
     buf_fini(&tag);
@@ -182,8 +169,7 @@ void on_get(struct broker *b, struct message *m)
     }
     if (result < 0) {
         if (!strcmp(err.name, "TRIMMED")) {
-            buf_pack_str(&lead, "first");
-            buf_pack_uint(&lead, log_first_seq(r.stream->log));
+            buf_pair_uint(&lead, "first", log_first_seq(r.stream->log));
             pairs++;
         }
         reply_error(m->session, &err, &lead, pairs);

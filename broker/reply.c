@@ -60,17 +60,12 @@ static void pack_error(struct buf *out, const struct ls_error *err, const struct
     buf_pack_map(out, 4 + about_pairs + (err->retry_ms > 0));
     if (about)
         buf_add(out, about->data, about->len);
-    buf_pack_str(out, "name");
-    buf_pack_str(out, err->name);
-    buf_pack_str(out, "number");
-    buf_pack_uint(out, (uint64_t) err->number);
-    buf_pack_str(out, "again");
-    buf_pack_bool(out, err->again);
-    buf_pack_str(out, "text");
-    buf_pack_str(out, err->text);
+    buf_pair_str(out, "name", err->name);
+    buf_pair_uint(out, "number", (uint64_t) err->number);
+    buf_pair_bool(out, "again", err->again);
+    buf_pair_str(out, "text", err->text);
     if (err->retry_ms > 0) {
-        buf_pack_str(out, "retry_ms");
-        buf_pack_uint(out, (uint64_t) err->retry_ms);
+        buf_pair_uint(out, "retry_ms", (uint64_t) err->retry_ms);
     }
 }
 
@@ -113,11 +108,9 @@ uint32_t pack_tag(struct buf *out, struct mp_slice header)
 
 uint32_t pack_numbers(struct buf *out, uint64_t n, uint64_t count)
 {
-    buf_pack_str(out, "n");
-    buf_pack_uint(out, n);
+    buf_pair_uint(out, "n", n);
     if (count <= 1)
         return 1;
-    buf_pack_str(out, "count");
-    buf_pack_uint(out, count);
+    buf_pair_uint(out, "count", count);
     return 2;
 }

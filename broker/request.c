@@ -36,22 +36,15 @@ static size_t request_bytes(const struct request *r)
 
 /* ---- sending ---- */
 
-static void pack_pair_uint(struct buf *out, const char *key, uint64_t value)
-{
-    buf_pack_str(out, key);
-    buf_pack_uint(out, value);
-}
-
 static void send_to_worker(struct request *r, const char *verb, const char *key, uint64_t number, const char *reason)
 {
     struct buf map = {0};
     buf_pack_map(&map, 1 + (key != NULL) + (reason != NULL));
-    pack_pair_uint(&map, "rid", r->rid);
+    buf_pair_uint(&map, "rid", r->rid);
     if (key)
-        pack_pair_uint(&map, key, number);
+        buf_pair_uint(&map, key, number);
     if (reason) {
-        buf_pack_str(&map, "reason");
-        buf_pack_str(&map, reason);
+        buf_pair_str(&map, "reason", reason);
     }
     reply_map(r->worker->session, verb, &map);
     buf_fini(&map);
@@ -64,7 +57,7 @@ static void fail_request(struct request *r, const char *name, const char *text)
     error_set(&err, name, "%s", text);
     uint32_t pairs = !r->single;
     if (!r->single)
-        pack_pair_uint(&about, "rid", r->asked_rid);
+        buf_pair_uint(&about, "rid", r->asked_rid);
     buf_add(&about, r->tag.data, r->tag.len);
     reply_error(r->asker, &err, &about, pairs + (r->tag.len > 0));
     buf_fini(&about);
@@ -147,12 +140,11 @@ static void give(struct request *r, struct sub *worker)
     worker->busy++;
     int64_t left = r->deadline.due_ms - b->now_ms;
     buf_pack_map(&map, 5 + r->attribute_count);
-    pack_pair_uint(&map, "cid", worker->cid);
-    pack_pair_uint(&map, "rid", r->rid);
-    pack_pair_uint(&map, "timeout", left > 0 ? (uint64_t) left : 0);
-    pack_pair_uint(&map, "parts", r->credit);
-    buf_pack_str(&map, "client");
-    buf_pack_str(&map, session_source(r->asker));
+    buf_pair_uint(&map, "cid", worker->cid);
+    buf_pair_uint(&map, "rid", r->rid);
+    buf_pair_uint(&map, "timeout", left > 0 ? (uint64_t) left : 0);
+    buf_pair_uint(&map, "parts", r->credit);
+    buf_pair_str(&map, "client", session_source(r->asker));
     buf_add(&map, r->attributes.data, r->attributes.len);
     zmq_msg_t body;
     zmq_msg_init_size(&body, r->body.len);
@@ -230,16 +222,6 @@ struct asking {
     uint64_t rid, timeout, parts;
 };
 
-static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
-                      struct ls_error *err)
-{
-    struct mp at;
-    if (mp_find(header, key, &at) && (!mp_uint(&at, value) || *value < low || *value > high))
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
-                         (unsigned long long) high);
-    return 0;
-}
-
 static int asking_read(struct broker *b, struct message *m, struct asking *k, struct ls_error *err)
 {
     struct mp_slice bytes = message_part(m, 1);
@@ -252,8 +234,8 @@ static int asking_read(struct broker *b, struct message *m, struct asking *k, st
         return error_set(err, "BAD_FRAME", "the header is not one msgpack map");
     if (!mp_find(header, "topic", &at) || !mp_str(&at, &k->topic) || !topic_valid(k->topic.data, k->topic.len))
         return error_set(err, "BAD_TOPIC", "REQ wants a valid \"topic\"");
-    if (read_limit(header, "timeout", 1, TIMEOUT_MAX_MS, &k->timeout, err) < 0 ||
-        read_limit(header, "parts", 1, PARTS_MAX, &k->parts, err) < 0)
+    if (header_number(header, "timeout", 1, TIMEOUT_MAX_MS, &k->timeout, err) < 0 ||
+        header_number(header, "parts", 1, PARTS_MAX, &k->parts, err) < 0)
         return -1;
     if (bytes.len > b->config->header_bytes_max || message_part(m, 2).len > b->config->body_bytes_max)
         return error_set(err, "TOO_BIG", "the header or the body is over the limit");
@@ -304,7 +286,7 @@ void on_request(struct broker *b, struct message *m)
         struct buf about = {0};
         uint32_t pairs = pack_tag(&about, message_part(m, 1));
         if (!m->delimited)
-            pack_pair_uint(&about, "rid", k.rid);
+            buf_pair_uint(&about, "rid", k.rid);
         reply_error(m->session, &err, &about, pairs + !m->delimited);
         buf_fini(&about);
         return;
@@ -355,10 +337,9 @@ static void pass_part(struct request *r, struct message *m, bool more)
     buf_pack_map(&map, count + 2 + !r->single + (r->tag.len > 0));
     buf_add(&map, r->tag.data, r->tag.len);
     if (!r->single)
-        pack_pair_uint(&map, "rid", r->asked_rid);
-    pack_pair_uint(&map, "n", r->parts);
-    buf_pack_str(&map, "more");
-    buf_pack_bool(&map, more);
+        buf_pair_uint(&map, "rid", r->asked_rid);
+    buf_pair_uint(&map, "n", r->parts);
+    buf_pair_bool(&map, "more", more);
     buf_add(&map, pairs.data, pairs.len);
     zmq_msg_t *body = m->parts > 2 ? &m->part[2] : NULL;
     zmq_msg_t joined;
@@ -380,7 +361,7 @@ static void refuse_part(struct request *r, struct message *m, const char *name, 
     struct ls_error err;
     struct buf about = {0};
     error_set(&err, name, "%s", text);
-    pack_pair_uint(&about, "rid", r->rid);
+    buf_pair_uint(&about, "rid", r->rid);
     reply_error(m->session, &err, &about, 1);
     buf_fini(&about);
     fail_request(r, "WORKER_LOST", "the worker broke the rules and was cut off from this request");
@@ -447,7 +428,7 @@ void on_cancel(struct broker *b, struct message *m)
         struct ls_error err;
         struct buf about = {0};
         error_set(&err, "NO_REQUEST", "this connection has no open request %llu", (unsigned long long) rid);
-        pack_pair_uint(&about, "rid", rid);
+        buf_pair_uint(&about, "rid", rid);
         reply_error(m->session, &err, &about, 1);
         buf_fini(&about);
         return;
@@ -464,7 +445,7 @@ int request_credit(struct session *s, uint64_t rid, struct mp header, struct ls_
     struct request *r = map_get(&s->requests, rid);
     if (!r)
         return error_set(err, "NO_REQUEST", "this connection has no open request %llu", (unsigned long long) rid);
-    if (read_limit(header, "parts", 1, PARTS_MAX, &parts, err) < 0)
+    if (header_number(header, "parts", 1, PARTS_MAX, &parts, err) < 0)
         return -1;
     r->credit += parts;
     r->unread = 0;
@@ -554,12 +535,11 @@ static void pack_service(struct broker *b, const char *pattern, struct buf *out)
     for (const struct request *r = b->waiting_head; r; r = r->next_waiting)
         waiting += topic_match(pattern, strlen(pattern), r->topic, strlen(r->topic));
     buf_pack_map(out, 5);
-    buf_pack_str(out, "topic");
-    buf_pack_str(out, pattern);
-    pack_pair_uint(out, "members", members);
-    pack_pair_uint(out, "slots", slots);
-    pack_pair_uint(out, "busy", busy);
-    pack_pair_uint(out, "waiting", waiting);
+    buf_pair_str(out, "topic", pattern);
+    buf_pair_uint(out, "members", members);
+    buf_pair_uint(out, "slots", slots);
+    buf_pair_uint(out, "busy", busy);
+    buf_pair_uint(out, "waiting", waiting);
 }
 
 void services_pack(struct broker *b, struct buf *out)

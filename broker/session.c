@@ -29,8 +29,7 @@ static void on_silence(void *arg, struct timer *timer)
     if (s->introduced) {
         struct buf map = {0};
         buf_pack_map(&map, 1);
-        buf_pack_str(&map, "reason");
-        buf_pack_str(&map, "silent");
+        buf_pair_str(&map, "reason", "silent");
         reply_map(s, "GOODBYE", &map);
         buf_fini(&map);
     }
@@ -166,7 +165,7 @@ void session_end(struct session *s, const char *reason)
     if (!s->gone)
         put_with_gone(s);
     if (s->introduced)
-        logger_put(LEVEL_INFO, "session-end", reason, "client=%s member=%s", s->client, s->member);
+        logger_put(LEVEL_DEBUG, "session-end", reason, "client=%s member=%s", s->client, s->member);
     end_subs(s);
     requests_of_session_gone(s);
     acks_fini(s);
@@ -254,45 +253,31 @@ static void replace_older(struct broker *b, const struct session *s)
         return;
     struct buf map = {0};
     buf_pack_map(&map, 1);
-    buf_pack_str(&map, "reason");
-    buf_pack_str(&map, "replaced");
+    buf_pair_str(&map, "reason", "replaced");
     reply_map(older, "GOODBYE", &map);
     buf_fini(&map);
     session_end(older, "replaced");
-}
-
-static void pack_uint_pair(struct buf *out, const char *key, uint64_t value)
-{
-    buf_pack_str(out, key);
-    buf_pack_uint(out, value);
-}
-
-static void pack_str_pair(struct buf *out, const char *key, const char *value)
-{
-    buf_pack_str(out, key);
-    buf_pack_str(out, value);
 }
 
 static void hello_answer(struct broker *b, struct session *s, struct mp_slice header)
 {
     struct buf map = {0};
     size_t at = buf_begin_map(&map);
-    pack_uint_pair(&map, "v", 1);
-    pack_str_pair(&map, "server", "lineshaft/" LINESHAFT_VERSION);
-    pack_str_pair(&map, "name", b->config->name);
-    pack_str_pair(&map, "broker", b->uuid);
-    pack_str_pair(&map, "boot", b->boot);
-    pack_str_pair(&map, "member", s->member);
-    pack_uint_pair(&map, "hb", (uint64_t) s->hb_ms);
-    pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
-    pack_uint_pair(&map, "header_max", b->config->header_bytes_max);
-    pack_uint_pair(&map, "body_max", b->config->body_bytes_max);
-    pack_uint_pair(&map, "batch_max", b->batch_bytes_max);
-    pack_uint_pair(&map, "batch_count_max", b->config->batch_count_max);
+    buf_pair_uint(&map, "v", 1);
+    buf_pair_str(&map, "server", "lineshaft/" LINESHAFT_VERSION);
+    buf_pair_str(&map, "name", b->config->name);
+    buf_pair_str(&map, "broker", b->uuid);
+    buf_pair_str(&map, "boot", b->boot);
+    buf_pair_str(&map, "member", s->member);
+    buf_pair_uint(&map, "hb", (uint64_t) s->hb_ms);
+    buf_pair_uint(&map, "now_us", (uint64_t) b->now_us);
+    buf_pair_uint(&map, "header_max", b->config->header_bytes_max);
+    buf_pair_uint(&map, "body_max", b->config->body_bytes_max);
+    buf_pair_uint(&map, "batch_max", b->batch_bytes_max);
+    buf_pair_uint(&map, "batch_count_max", b->config->batch_count_max);
     buf_pack_str(&map, "caps");
     buf_pack_array(&map, 2);
-    buf_pack_str(&map, "batch");
-    buf_pack_str(&map, "requests");
+    buf_pair_str(&map, "batch", "requests");
     uint16_t pairs = (uint16_t) (13 + pack_tag(&map, header));
     buf_end_map(&map, at, pairs);
     reply_map(s, "OK", &map);
@@ -320,7 +305,7 @@ void on_hello(struct broker *b, struct message *m)
     heap_set(&b->timers, &s->silence, b->now_ms + 3 * s->hb_ms);
     if (hello.member.len)
         replace_older(b, s);
-    logger_put(LEVEL_INFO, "session-start", "a client said HELLO", "client=%s member=%s", s->client, s->member);
+    logger_put(LEVEL_DEBUG, "session-start", "a client said HELLO", "client=%s member=%s", s->client, s->member);
     hello_answer(b, s, header);
 }
 
@@ -350,9 +335,8 @@ void on_ping(struct broker *b, struct message *m)
     struct buf map = {0};
     size_t at = buf_begin_map(&map);
     uint16_t pairs = 2;
-    pack_uint_pair(&map, "now_us", (uint64_t) b->now_us);
-    buf_pack_str(&map, "session");
-    buf_pack_bool(&map, m->session->introduced);
+    buf_pair_uint(&map, "now_us", (uint64_t) b->now_us);
+    buf_pair_bool(&map, "session", m->session->introduced);
     if (mp_find(r, "t", &value)) {
         struct mp end = value;
         if (mp_skip(&end) && end.p - value.p <= TAG_BYTES_MAX) {

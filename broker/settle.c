@@ -104,8 +104,7 @@ static void settle_one(struct settling *k, char verb, uint64_t seq)
 
 static uint32_t pack_cid(struct buf *out, const struct settling *k)
 {
-    buf_pack_str(out, "cid");
-    buf_pack_uint(out, k->cid);
+    buf_pair_uint(out, "cid", k->cid);
     return 1;
 }
 

@@ -51,14 +51,10 @@ static void pack_streams(struct broker *b, struct buf *out)
         log_info(b->streams[i].log, &info);
         buf_pack_str(out, b->streams[i].config->name);
         buf_pack_map(out, 4);
-        buf_pack_str(out, "durable");
-        buf_pack_uint(out, info.durable_seq);
-        buf_pack_str(out, "bytes");
-        buf_pack_uint(out, info.bytes);
-        buf_pack_str(out, "published");
-        buf_pack_uint(out, b->streams[i].published);
-        buf_pack_str(out, "groups");
-        buf_pack_uint(out, info.groups);
+        buf_pair_uint(out, "durable", info.durable_seq);
+        buf_pair_uint(out, "bytes", info.bytes);
+        buf_pair_uint(out, "published", b->streams[i].published);
+        buf_pair_uint(out, "groups", info.groups);
     }
 }
 
@@ -66,24 +62,12 @@ static void on_timer(void *arg, struct timer *timer)
 {
     struct broker *b = arg;
     struct buf header = {0}, body = {0};
-    char id[UUID_TEXT_SIZE];
-    uuid7(b->now_us, id);
-    const char *const PAIRS[][2] = {
-        {"topic", "$sys.stats"}, {"id", id}, {"source", "lineshaft"}, {"time", b->now_text}};
-    buf_pack_map(&header, 4);
-    for (size_t i = 0; i < 4; i++) {
-        buf_pack_str(&header, PAIRS[i][0]);
-        buf_pack_str(&header, PAIRS[i][1]);
-    }
+    pack_own_header(b, &header, "$sys.stats");
     buf_pack_map(&body, 6);
-    buf_pack_str(&body, "uptime_ms");
-    buf_pack_uint(&body, (uint64_t) (b->now_ms - b->started_ms));
-    buf_pack_str(&body, "connections");
-    buf_pack_uint(&body, b->guard.open);
-    buf_pack_str(&body, "requests");
-    buf_pack_uint(&body, b->requests.used);
-    buf_pack_str(&body, "memory");
-    buf_pack_uint(&body, b->memory);
+    buf_pair_uint(&body, "uptime_ms", (uint64_t) (b->now_ms - b->started_ms));
+    buf_pair_uint(&body, "connections", b->guard.open);
+    buf_pair_uint(&body, "requests", b->requests.used);
+    buf_pair_uint(&body, "memory", b->memory);
     buf_pack_str(&body, "counters");
     stats_pack_counters(b, &body);
     buf_pack_str(&body, "streams");

@@ -74,18 +74,6 @@ static struct sub *sub_new(struct session *s, enum sub_kind kind, uint64_t cid)
     return sub;
 }
 
-static int read_limit(struct mp header, const char *key, uint64_t low, uint64_t high, uint64_t *value,
-                      struct ls_error *err)
-{
-    struct mp at;
-    if (!mp_find(header, key, &at))
-        return 0;
-    if (!mp_uint(&at, value) || *value < low || *value > high)
-        return error_set(err, "BAD_VALUE", "\"%s\" wants a number from %llu to %llu", key, (unsigned long long) low,
-                         (unsigned long long) high);
-    return 1;
-}
-
 static int read_batch(struct mp header, bool *batch, struct ls_error *err)
 {
     struct mp at;
@@ -133,8 +121,8 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     struct consumer *c = consumer_find(b, name);
     uint64_t window = c ? c->window : WINDOW_DEFAULT, bytes = c ? c->window_bytes : WINDOW_BYTES_DEFAULT;
     bool batch = false;
-    if (read_limit(header, "window", 0, WINDOW_MAX, &window, err) < 0 ||
-        read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 || read_batch(header, &batch, err) < 0 ||
+    if (header_number(header, "window", 0, WINDOW_MAX, &window, err) < 0 ||
+        header_number(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0 || read_batch(header, &batch, err) < 0 ||
         check_windows(s, NULL, window, err) < 0)
         return -1;
     if (c ? consumer_same(c, header, err) < 0 : !(c = consumer_create(b, name, header, err)))
@@ -150,8 +138,7 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     position_join(p, sub);
     a->sub = sub;
     a->stream = c->stream;
-    buf_pack_str(&a->pairs, "stream");
-    buf_pack_str(&a->pairs, c->stream->config->name);
+    buf_pair_str(&a->pairs, "stream", c->stream->config->name);
     a->count++;
     answer_uint(a, "next", p->cursor);
     answer_uint(a, "pending", position_unfinished(p));
@@ -172,7 +159,7 @@ static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid
     }
     if (mp_find(header, "from", &at))
         from = at;
-    if (read_limit(header, "window", 0, WINDOW_MAX, &credit, err) < 0 || read_batch(header, &batch, err) < 0 ||
+    if (header_number(header, "window", 0, WINDOW_MAX, &credit, err) < 0 || read_batch(header, &batch, err) < 0 ||
         check_windows(s, NULL, credit, err) < 0)
         return -1;
     char **topics = topics_read(topics_at, err);
@@ -194,7 +181,7 @@ static int subscribe_service(struct session *s, uint64_t cid, struct mp header, 
                              struct ls_error *err)
 {
     uint64_t slots = 1;
-    if (read_limit(header, "slots", 1, 1000, &slots, err) < 0)
+    if (header_number(header, "slots", 1, 1000, &slots, err) < 0)
         return -1;
     char **topics = topics_read(topics_at, err);
     if (!topics)
@@ -232,8 +219,7 @@ static void fail(struct message *m, bool has_cid, uint64_t cid, const struct ls_
     struct buf about = {0};
     uint32_t pairs = pack_tag(&about, message_part(m, 1));
     if (has_cid) {
-        buf_pack_str(&about, "cid");
-        buf_pack_uint(&about, cid);
+        buf_pair_uint(&about, "cid", cid);
         pairs++;
     }
     reply_error(m->session, err, &about, pairs);
@@ -285,7 +271,7 @@ static int more_of_sub(struct session *s, struct mp header, uint64_t cid, struct
     if (!sub)
         return error_set(err, "NOT_FOUND", "there is no subscription %llu in this session", (unsigned long long) cid);
     if (sub->kind == SUB_EPHEMERAL) {
-        if (read_limit(header, "n", 0, WINDOW_MAX, &number, err) < 0)
+        if (header_number(header, "n", 0, WINDOW_MAX, &number, err) < 0)
             return -1;
         sub->credit += number;
         if (sub->credit > sub->window && check_windows(s, sub, sub->credit, err) < 0) {
@@ -301,9 +287,9 @@ static int more_of_sub(struct session *s, struct mp header, uint64_t cid, struct
     if (sub->kind != SUB_DURABLE || !sub->position)
         return error_set(err, "BAD_VALUE", "subscription %llu has no window", (unsigned long long) cid);
     bytes = sub->window_bytes;
-    if (read_limit(header, "window", 0, WINDOW_MAX, &number, err) != 1)
+    if (header_number(header, "window", 0, WINDOW_MAX, &number, err) != 1)
         return err->name[0] ? -1 : error_set(err, "BAD_VALUE", "\"window\" is missing");
-    if (read_limit(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0)
+    if (header_number(header, "bytes", 1, WINDOW_BYTES_MAX, &bytes, err) < 0)
         return -1;
     if (check_windows(s, sub, number, err) < 0)
         return -1;
@@ -324,8 +310,7 @@ void on_more(struct broker *b, struct message *m)
             number = 0;
         if (request_credit(m->session, number, header, &err) < 0) {
             struct buf about = {0};
-            buf_pack_str(&about, "rid");
-            buf_pack_uint(&about, number);
+            buf_pair_uint(&about, "rid", number);
             reply_error(m->session, &err, &about, 1);
             buf_fini(&about);
         }

@@ -139,6 +139,29 @@ void buf_pack_bin(struct buf *b, const void *data, size_t len)
     buf_add(b, data, len);
 }
 
+void buf_pair_uint(struct buf *b, const char *key, uint64_t value)
+{
+    buf_pack_str(b, key);
+    buf_pack_uint(b, value);
+}
+
+void buf_pair_bool(struct buf *b, const char *key, bool value)
+{
+    buf_pack_str(b, key);
+    buf_pack_bool(b, value);
+}
+
+void buf_pair_strn(struct buf *b, const char *key, const char *text, size_t len)
+{
+    buf_pack_str(b, key);
+    buf_pack_strn(b, text, len);
+}
+
+void buf_pair_str(struct buf *b, const char *key, const char *text)
+{
+    buf_pair_strn(b, key, text, strlen(text));
+}
+
 static size_t begin(struct buf *b, uint8_t type)
 {
     size_t at = b->len;

@@ -31,6 +31,12 @@ void buf_pack_str(struct buf *b, const char *text);     /* NUL-terminated */
 void buf_pack_strn(struct buf *b, const char *text, size_t len);
 void buf_pack_bin(struct buf *b, const void *data, size_t len);
 
+/* A key and its value, two of a map's items. */
+void buf_pair_uint(struct buf *b, const char *key, uint64_t value);
+void buf_pair_bool(struct buf *b, const char *key, bool value);
+void buf_pair_str(struct buf *b, const char *key, const char *text);
+void buf_pair_strn(struct buf *b, const char *key, const char *text, size_t len);
+
 /* buf_begin_map and buf_end_map write a map whose number of pairs is not known at the start:
  * `at = buf_begin_map(b)` ... `buf_end_map(b, at, pairs)`; at most 65,535 pairs (msgpack map 16). */
 size_t buf_begin_map(struct buf *b);
