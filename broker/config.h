@@ -43,6 +43,14 @@ struct consumer_config {
     int64_t member_ttl_ms; /* share: each */
 };
 
+/* What time it is, asked by the loop's thread at opening and once a turn. mono_ms, which every timer follows, never goes back;
+ * wall_us, microseconds since 1970, may jump. Tests set the time with it; broker/log keeps the system's clocks for itself. */
+struct broker_clock {
+    int64_t (*mono_ms)(void *arg);
+    int64_t (*wall_us)(void *arg);
+    void *arg;
+};
+
 struct broker_config {
     const char *name;
     const char *host;    /* "127.0.0.1" */
@@ -60,6 +68,7 @@ struct broker_config {
     const struct consumer_config *consumers;
     size_t consumer_count;
     const char *const *schema_folders; /* NULL-terminated, besides the built-in schemas; may be NULL */
+    const struct broker_clock *clock;  /* NULL: the system's */
 };
 
 #endif

@@ -34,7 +34,7 @@ static void dedup_rebuild(struct stream *s)
 {
     if (!s->config->dedup_count || !s->config->dedup_window_ms)
         return;
-    uint64_t from = log_seq_at_time(s->log, clock_wall_us() - s->config->dedup_window_ms * 1000);
+    uint64_t from = log_seq_at_time(s->log, s->broker->now_us - s->config->dedup_window_ms * 1000);
     uint64_t bound = log_seq_back(s->log, s->config->dedup_count);
     struct walk walk = {0};
     struct stored event;

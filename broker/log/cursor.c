@@ -52,10 +52,10 @@ static int segment_fd(struct log *log, struct segment *segment)
     char name[NAME_ROOM];
     segment_file_name(segment->head.base, name);
     segment->fd = openat(log->dir, name, O_RDONLY | O_CLOEXEC);
-    /* The newest few may still be with the commit thread. */
+    /* The newest few, and what a group under way writes to or seals, may be with the commit thread. */
     struct segment *oldest = NULL;
     size_t open_count = 0;
-    for (size_t i = 0; i + 8 < log->segment_count; i++) {
+    for (size_t i = 0; i + 8 < log->segment_count && !log->segments[i + 1]->spare; i++) {
         struct segment *other = log->segments[i];
         if (other->fd < 0 || other == segment)
             continue;

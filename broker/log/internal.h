@@ -123,6 +123,7 @@ struct log {
 
     struct spare *spare; /* the next segment */
     bool spare_asked, spare_news, spare_retried;
+    bool spare_awaited; /* appends have waited for the one under way, and do not wait again */
     int spare_error;     /* why there is none; 0 */
     struct {
         char name[NAME_ROOM];

@@ -67,8 +67,10 @@ void log_ask_spare(struct log *log, uint64_t bytes, bool for_rescue)
     } else {
         snprintf(spare->name, sizeof spare->name, "spare-%" PRIu64, log->next_spare++);
     }
-    if (!for_rescue)
+    if (!for_rescue) {
         log->spare_asked = true;
+        log->spare_awaited = false;
+    }
     device_task(log->dev, &task);
 }
 
@@ -107,8 +109,10 @@ static uint64_t busy(struct ls_error *err, int retry_ms, const char *name, const
 #define SPARE_WAIT_MS 100
 static bool roll(struct log *log, int64_t ts_us, struct ls_error *err)
 {
-    if (!log->spare && log->spare_asked && !log->spare_error)
+    if (!log->spare && log->spare_asked && !log->spare_error && !log->spare_awaited) {
+        log->spare_awaited = true;
         device_spare_await(log->dev, log, SPARE_WAIT_MS); /* only when events come faster than files are made */
+    }
     struct spare *spare = log->spare;
     if (!spare && log->spare_error) {
         log_problem(log, log->spare_error == ENOSPC || log->spare_error == EDQUOT ? LOG_FULL : LOG_READ_ONLY,

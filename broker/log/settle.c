@@ -101,7 +101,7 @@ static void give_up(struct log *log, int error, const char *what)
     log->pending_bytes -= log->flight.bytes;
     if (from) {
         chunk_cut(log, log->flight.start);
-        log->meta.void_from = from;
+        log->meta.void_from = log->committed + 1; /* also what was refused before it */
         log->meta.void_to = to;
         log_meta_task(log); /* what the failed files hold of it must not come back after a restart */
         log->settled = to;
