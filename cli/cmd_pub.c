@@ -195,8 +195,12 @@ static void read_input(struct pub *p)
     ssize_t got = read(STDIN_FILENO, p->input.data + p->input.len, READ_BYTES);
     if (got > 0)
         p->input.len += (size_t) got;
-    else if (got == 0 || (errno != EINTR && errno != EAGAIN))
+    else if (got == 0)
         p->input_ended = true;
+    else if (errno != EINTR && errno != EAGAIN) {
+        fprintf(stderr, "lineshaft pub: cannot read standard input: %s\n", strerror(errno));
+        p->failed = p->input_ended = true;
+    }
 }
 
 /* How many events the rate allows by now. */

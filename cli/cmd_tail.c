@@ -84,6 +84,8 @@ static int subscribe(struct tail *t)
         if (!rest) {
             sub.stream = s->name;
             sub.from = (struct ls_from){LS_FROM_SEQ, s->end + 1};
+            if (t->from.kind == LS_FROM_SEQ && t->from.value > sub.from.value)
+                sub.from.value = t->from.value; /* it asks for what is not there yet */
         }
         uint32_t number = ls_subscribe(t->bus.client, &sub, rest ? on_any : on_stored, t, &err);
         if (!number || ls_subscribed_wait(t->bus.client, number, t->bus.timeout_ms, NULL, &err) < 0)

@@ -62,7 +62,13 @@ static void probe_start(struct supervisor *s)
 static void probe_step(struct supervisor *s)
 {
     char took[RENDER_SHORT_SIZE];
-    ls_client_step(s->probe, 0, NULL);
+    struct ls_error err = {0};
+    if (ls_client_step(s->probe, 0, &err) < 0) { /* refused for good: it will never be ready */
+        say(s, "broker: %s", err.text);
+        ls_client_close(&s->probe);
+        s->failed = true;
+        return;
+    }
     if (!ls_client_connected(s->probe))
         return;
     say(s, "broker: ready at %s after %s", s->url, render_duration((clock_mono_ms() - s->children[0].started_ms) * 1000, took));

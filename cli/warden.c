@@ -17,6 +17,7 @@
 #define GRACE_MS 5000         /* between SIGTERM and SIGKILL */
 #define GRACE_BROKER_MS 15000 /* the broker has a disk to wait for */
 #define LOOK_EVERY_NS 50000000
+#define SWEEPS_MAX 100
 
 static void end_marked(const char *mark, int64_t grace_ms)
 {
@@ -24,7 +25,8 @@ static void end_marked(const char *mark, int64_t grace_ms)
     stray_signal(mark, SIGTERM);
     while (stray_signal(mark, 0) > 0 && clock_mono_ms() < until)
         nanosleep(&(struct timespec){0, LOOK_EVERY_NS}, NULL);
-    stray_signal(mark, SIGKILL);
+    for (int sweep = 0; sweep < SWEEPS_MAX && stray_signal(mark, SIGKILL) > 0; sweep++) /* and what forks meanwhile */
+        nanosleep(&(struct timespec){0, LOOK_EVERY_NS}, NULL);
 }
 
 static void detach(int keep)

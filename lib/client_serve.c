@@ -130,10 +130,12 @@ void serve_lost(struct ls_client *client)
 
 void serve_ended(struct ls_client *client, const struct subscription *sub)
 {
-    for (struct work *w = LIST_FIRST(&client->works), *next; w; w = next) {
-        next = LIST_NEXT(w, link);
-        if (w->service == sub)
-            cancel(w, "gone");
+    for (struct work *w = LIST_FIRST(&client->works); w;) {
+        bool its = w->service == sub;
+        struct work *next = its ? NULL : LIST_NEXT(w, link);
+        if (its)
+            cancel(w, "gone"); /* its callback may have ended others: begin again */
+        w = its ? LIST_FIRST(&client->works) : next;
     }
 }
 

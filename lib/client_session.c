@@ -231,11 +231,11 @@ static void on_welcome(struct ls_client *client, struct mp header)
     client->counters.connects++;
     char text[240];
     snprintf(text, sizeof text, "connected to %s at %.120s", s->server[0] ? s->server : "the broker", client->url);
-    client_notice(client, LS_CONNECTED, 0, NULL, text);
     subscribe_ready(client);
     wait_ready(client);
     request_ready(client);
     publish_ready(client);
+    client_notice(client, LS_CONNECTED, 0, NULL, text); /* last: what the user sends in it must not overtake the SUBs */
 }
 
 static void on_refused_hello(struct ls_client *client, const struct ls_error *err)
@@ -479,7 +479,7 @@ void session_bye(struct ls_client *client)
     while (client->phase == CLIENT_READY) {
         int64_t left = until - clock_mono_ms();
         zmq_pollitem_t items[] = {{client->socket, 0, ZMQ_POLLIN, 0}, {client->monitor, 0, ZMQ_POLLIN, 0}};
-        if (left <= 0 || zmq_poll(items, 2, left) < 0)
+        if (left <= 0 || (zmq_poll(items, 2, left) < 0 && errno != EINTR))
             break;
         if (!receive(client, on_last_words) && monitor_says_lost(client))
             break;

@@ -305,8 +305,11 @@ void subscribe_ready(struct ls_client *client)
 void subscribe_lost(struct ls_client *client)
 {
     struct subscription *sub;
-    LIST_FOREACH(sub, &client->subscriptions, link)
+    LIST_FOREACH(sub, &client->subscriptions, link) {
         sub->stands = false;
+        if (sub->refused.again) /* what stood in the way may be over in the next session */
+            sub->refused = (struct ls_error){0};
+    }
 }
 
 static void subscription_free(struct subscription *sub)

@@ -146,14 +146,14 @@ static void fill_step(struct log_device *dev)
         return;
     }
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += FILL_PAUSE_NS;
     if (until.tv_nsec >= 1000000000) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
     if (!dev->todo && !dev->stopping)
-        pthread_cond_timedwait(&dev->prepare_wake, &dev->lock, &until);
+        pthread_cond_clockwait(&dev->prepare_wake, &dev->lock, CLOCK_MONOTONIC, &until);
 }
 
 static void *prepare_main(void *arg)
@@ -219,13 +219,13 @@ static struct task *done_spare(struct log_device *dev, const struct log *log)
 void device_spare_await(struct log_device *dev, struct log *log, int ms)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long) ms * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&dev->lock);
     struct task *task;
-    while (!(task = done_spare(dev, log)) && pthread_cond_timedwait(&dev->spare_changed, &dev->lock, &until) == 0)
+    while (!(task = done_spare(dev, log)) && pthread_cond_clockwait(&dev->spare_changed, &dev->lock, CLOCK_MONOTONIC, &until) == 0)
         ;
     pthread_mutex_unlock(&dev->lock);
     if (!task)

@@ -237,8 +237,14 @@ static int recover_tail(struct recovery *rec, struct ls_error *err)
     if (segment->fd < 0)
         return error_set(err, "SYSTEM", "cannot open %s of stream %s: %s", name, log->name, strerror(errno));
     /* What the page cache holds after a failed sync may not be on the disk: write out, forget, read what is there. */
-    if (!rec->clean && (fdatasync(segment->fd) || posix_fadvise(segment->fd, 0, 0, POSIX_FADV_DONTNEED)))
-        logger_put(LEVEL_WARN, "log-sync-failed", "the last segment could not be synced at the start", "stream=%s", log->name);
+    if (!rec->clean) {
+        bool synced = fdatasync(segment->fd) == 0;
+        posix_fadvise(segment->fd, 0, 0, POSIX_FADV_DONTNEED); /* also, and above all, after a sync that failed */
+        if (!synced) {
+            rec->tail_lost = true; /* never again on this file: go on in a new segment */
+            logger_put(LEVEL_WARN, "log-sync-failed", "the last segment could not be synced at the start", "stream=%s", log->name);
+        }
+    }
     if (scan_tail(log, segment, rec->clean ? log->meta.durable : 0, &scan))
         return error_set(err, "SYSTEM", "cannot read %s of stream %s: %s", name, log->name, strerror(errno));
     segment->end = scan.offset;

@@ -382,6 +382,10 @@ struct state_file *state_file_open(struct log *log, const char *name,
         file->newest = read.newest;
         file->pending_at = file->synced = read.end;
         file->checkpoint_bytes = read.checkpoint_end;
+        /* A checkpoint that a crash cut off left records there of the generation that the next one will have. */
+        struct state_slot *other = &file->slots[!read.slot];
+        if (log->unclean_start && wipe_tail(other, &(struct state_read){.junk = other->bytes}))
+            other->failed = true;
         error = wipe_tail(&file->slots[read.slot], &read);
         if (error) { /* never behind bytes that could come back: the next checkpoint goes elsewhere */
             file->slots[read.slot].failed = file->broken = true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Time in the broker: a whole broker in this process, stepped by hand, its clock set and never waited for. Its peers are DEALER
- * sockets. A turn of the loop at a set time is all that a timer needs, so "not yet" and "now" are exact to the millisecond. */
+/* Time in the broker: a whole broker in this process, stepped by hand, its clock set and never waited for. Its peers are
+ * DEALER sockets. A turn of the loop at a set time is all that a timer needs, so "not yet" and "now" are exact to the
+ * millisecond. */
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
