@@ -135,23 +135,10 @@ static int op_streams(struct asked *a, struct ls_error *err)
     return 0;
 }
 
-/* When the oldest event that is not finished was recorded; 0: all are. */
-static int64_t oldest_us(const struct position *p)
+static void pack_position(struct buf *out, struct position *p)
 {
-    uint64_t oldest = p->cursor, seq;
-    for (size_t at = 0; map_walk(&p->pending, &at, &seq);)
-        if (seq < oldest)
-            oldest = seq;
-    struct walk walk = {0};
-    struct stored event;
-    walk_seek(&walk, p->consumer->stream->log, oldest);
-    int64_t ts_us = walk_next(&walk, &event) == 1 ? event.ts_us : 0;
-    walk_fini(&walk);
-    return ts_us;
-}
-
-static void pack_position(struct buf *out, const struct position *p)
-{
+    struct backlog backlog;
+    position_backlog(p, &backlog);
     uint64_t in_flight = 0;
     const struct delivery *d;
     for (size_t at = 0; (d = map_walk(&p->pending, &at, NULL));)
@@ -161,9 +148,9 @@ static void pack_position(struct buf *out, const struct position *p)
     buf_pair_uint(out, "next", p->cursor);
     buf_pair_uint(out, "in_flight", in_flight);
     buf_pair_uint(out, "waiting", p->pending.used - in_flight);
-    buf_pair_uint(out, "pending", position_unfinished(p));
+    buf_pair_uint(out, "pending", backlog.unfinished);
     buf_pair_uint(out, "members", p->sub_count);
-    buf_pair_uint(out, "oldest_us", (uint64_t) oldest_us(p));
+    buf_pair_uint(out, "oldest_us", (uint64_t) backlog.oldest_us);
 }
 
 static void pack_consumer(struct buf *out, const struct consumer *c)

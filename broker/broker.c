@@ -159,6 +159,8 @@ static int open_parts(struct broker *b, struct ls_error *err)
         return -1;
     if (open_streams(b, err) < 0 || open_consumers(b, err) < 0)
         return -1;
+    for (size_t i = 0; i < b->stream_count; i++)
+        consumers_catch_up(&b->streams[i]);
     open_letters(b);
     for (size_t i = 0; i < b->stream_count; i++)
         state_checkpoint(&b->streams[i]); /* consumers that are new here, or changed, stand in it from now on */

@@ -119,6 +119,13 @@ struct position *consumer_position_require(struct consumer *c, const char *membe
     return p;
 }
 
+void consumers_catch_up(struct stream *s)
+{
+    for (size_t i = 0; i < s->consumer_count; i++)
+        for (size_t k = 0; k < s->consumers[i]->position_count; k++)
+            position_catch_up(s->consumers[i]->positions[k]);
+}
+
 void consumers_pump(struct stream *s)
 {
     for (size_t i = 0; i < s->consumer_count; i++)

@@ -181,7 +181,14 @@ void position_join(struct position *p, struct sub *sub);
 void position_leave(struct position *p, struct sub *sub); /* what it held goes to others, without counting */
 void position_pump(struct position *p);
 void consumers_pump(struct stream *s);
-uint64_t position_unfinished(const struct position *p); /* at most */
+void consumers_catch_up(struct stream *s);
+/* position_backlog counts what is not finished: exactly for the next 10,000 events, at most for what lies behind them. */
+struct backlog {
+    uint64_t unfinished;
+    int64_t oldest_us; /* when the oldest of them was recorded; 0: there is none */
+};
+void position_backlog(struct position *p, struct backlog *backlog);
+void position_catch_up(struct position *p);
 
 /* What can happen to a delivery. None of them fails; state records are written. */
 /* position_ack: what of from..to is pending is done; the ranges that were are added to *done. */

@@ -146,6 +146,10 @@ void deadletters_committed(struct broker *b)
         struct ranges done = {0};
         ranges_add(&done, d->seq, d->seq);
         d->position->consumer->dead++;
+        logger_put(LEVEL_WARN, "dead-letter", "a consumer gave an event up; look at it: lineshaft dlq show",
+                   "consumer=%s event=%s:%llu reason=%s letter=%llu error=\"%.120s\"", d->position->consumer->name,
+                   d->position->consumer->stream->config->name, (unsigned long long) d->seq, d->reason,
+                   (unsigned long long) d->letter_seq, d->failure_count ? d->failures[d->failure_count - 1].error : "");
         state_acked(d->position, &done, false);
         free(done.items);
         d->state = WAITING; /* it leaves this list here */

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #define PUMP_EVENTS_MAX 4000 /* looked at in one go, before others get their turn */
-#define PENDING_MAX                                                                                                    \
-    100000 /* given out and not finished: a consumer that puts everything off does not pull the log into memory */
+#define COUNT_EVENTS_MAX 10000 /* looked at one by one when a backlog is counted */
+/* Given out and not finished: a consumer that puts everything off does not pull the log into memory. */
+#define PENDING_MAX 100000
 #define PACK_BYTES_MAX (256u << 10)
 #define PACK_COUNT_MAX 256
 #define ERROR_TEXT_MAX 500
@@ -562,8 +563,53 @@ void position_leave(struct position *p, struct sub *sub)
     p->consumer->stream->committed = true;
 }
 
-uint64_t position_unfinished(const struct position *p)
+static uint64_t oldest_pending(const struct position *p)
+{
+    uint64_t oldest = 0, seq;
+    for (size_t at = 0; map_walk(&p->pending, &at, &seq);)
+        if (!oldest || seq < oldest)
+            oldest = seq;
+    return oldest;
+}
+
+static int64_t time_of(const struct position *p, uint64_t seq)
+{
+    struct walk walk = {0};
+    struct stored event;
+    walk_seek(&walk, p->consumer->stream->log, seq);
+    int64_t ts_us = walk_next(&walk, &event) == 1 ? event.ts_us : 0;
+    walk_fini(&walk);
+    return ts_us;
+}
+
+void position_backlog(struct position *p, struct backlog *backlog)
 {
     struct log *log = p->consumer->stream->log;
-    return p->pending.used + (log_durable_seq(log) >= p->cursor ? log_events_from(log, p->cursor) : 0);
+    struct walk walk = {0};
+    struct stored event;
+    uint64_t oldest = oldest_pending(p);
+    int looked = 0;
+    *backlog = (struct backlog){.unfinished = p->pending.used, .oldest_us = oldest ? time_of(p, oldest) : 0};
+    walk_seek(&walk, log, p->cursor);
+    for (; looked < COUNT_EVENTS_MAX && walk_next(&walk, &event) == 1; looked++) {
+        if (!wanted(p, &event))
+            continue;
+        backlog->unfinished++;
+        if (!backlog->oldest_us)
+            backlog->oldest_us = event.ts_us;
+    }
+    if (looked == COUNT_EVENTS_MAX) /* what lies behind is only counted */
+        backlog->unfinished += log_events_from(log, walk.index);
+    walk_fini(&walk);
+}
+
+/* After recovery the cursor stands where the last checkpoint had it: it may pass what was finished since. */
+void position_catch_up(struct position *p)
+{
+    struct stored event;
+    int looked = 0;
+    while (looked++ < COUNT_EVENTS_MAX && walk_next(&p->walk, &event) == 1 && !wanted(p, &event))
+        p->cursor = event.seq + 1;
+    walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
+    position_forget_passed(p);
 }

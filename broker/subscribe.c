@@ -141,7 +141,9 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     buf_pair_str(&a->pairs, "stream", c->stream->config->name);
     a->count++;
     answer_uint(a, "next", p->cursor);
-    answer_uint(a, "pending", position_unfinished(p));
+    struct backlog backlog;
+    position_backlog(p, &backlog);
+    answer_uint(a, "pending", backlog.unfinished);
     return 0;
 }
 

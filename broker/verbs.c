@@ -53,7 +53,8 @@ static void dispatch_verb(struct broker *b, struct message *m, struct mp_slice n
             v->handle(b, m);
         return;
     }
-    complain(b, m, "BAD_VERB", "there is no such verb (they are listed in docs/protocol.md)");
+    complain(b, m, "BAD_VERB",
+             "there is no such verb (docs/protocol.md lists them; topics begin with a lower-case letter)");
 }
 
 void verb_dispatch(struct broker *b, struct message *m)

@@ -6,14 +6,20 @@
 
 #include "tests/unit/log_rig.h"
 
-enum call { CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_RENAME, CALL_PREAD, CALLS };
+enum call { CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_RENAME, CALL_PREAD, CALL_COMMIT_SYNC, CALLS };
 
 /* The calls to fail: the `nth` of a kind (counted down), or all from then on. 0: none. */
 static int countdown[CALLS], fault_errno;
 static atomic_int fired;
 static bool sticky[CALLS];
 static atomic_int crumbs;
+static atomic_int spoilt; /* writes that the system itself refused */
 static pthread_mutex_t faults = PTHREAD_MUTEX_INITIALIZER;
+
+/* The thread of this name stays in its next write or reservation until it is let go. NULL: none. */
+static const char *held;
+static bool held_there;
+static pthread_cond_t held_changed = PTHREAD_COND_INITIALIZER;
 
 static bool fault(enum call call)
 {
@@ -48,8 +54,49 @@ static void heal(void)
     crumbs = 0;
 }
 
+static bool on_thread(const char *name)
+{
+    char own[16] = "";
+    pthread_getname_np(pthread_self(), own, sizeof own);
+    return !strcmp(own, name);
+}
+
+static void stay_if_held(void)
+{
+    pthread_mutex_lock(&faults);
+    while (held && on_thread(held)) {
+        held_there = true;
+        pthread_cond_broadcast(&held_changed);
+        pthread_cond_wait(&held_changed, &faults);
+    }
+    pthread_mutex_unlock(&faults);
+}
+
+static void hold(const char *thread)
+{
+    pthread_mutex_lock(&faults);
+    held = thread;
+    held_there = false;
+    pthread_mutex_unlock(&faults);
+}
+
+static void wait_held(void)
+{
+    pthread_mutex_lock(&faults);
+    while (!held_there)
+        pthread_cond_wait(&held_changed, &faults);
+    pthread_mutex_unlock(&faults);
+}
+
+static void let_go(void)
+{
+    hold(NULL);
+    pthread_cond_broadcast(&held_changed);
+}
+
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
+    stay_if_held();
     if (fault(CALL_PWRITE))
         return -1;
     if (crumbs && len > 1000) { /* short, and interrupted now and then */
@@ -59,7 +106,9 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
         }
         len = len / 2 + 1;
     }
-    return syscall(SYS_pwrite64, fd, data, len, offset);
+    ssize_t put = syscall(SYS_pwrite64, fd, data, len, offset);
+    spoilt += put < 0;
+    return put;
 }
 
 ssize_t pread(int fd, void *data, size_t len, off_t offset)
@@ -71,7 +120,8 @@ ssize_t pread(int fd, void *data, size_t len, off_t offset)
 
 int fdatasync(int fd)
 {
-    return fault(CALL_FDATASYNC) ? -1 : (int) syscall(SYS_fdatasync, fd);
+    bool fails = fault(CALL_FDATASYNC) || (on_thread("log-commit") && fault(CALL_COMMIT_SYNC));
+    return fails ? -1 : (int) syscall(SYS_fdatasync, fd);
 }
 
 int fsync(int fd)
@@ -81,6 +131,7 @@ int fsync(int fd)
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
+    stay_if_held();
     return fault(CALL_FALLOCATE) ? -1 : (int) syscall(SYS_fallocate, fd, mode, offset, len);
 }
 
@@ -257,6 +308,53 @@ static void what_failed_does_not_come_back_after_a_crash(void **state)
     rig_fini(&rig);
 }
 
+/* Appends `count` entries that are written but never synced, so that they are reported as failed. */
+static void have_refused(struct rig *rig, int count)
+{
+    wait_spare(rig);
+    int64_t now = rig->dev->now; /* time stands still: the log is not tried again */
+    int failures = rig->failures;
+    arm(CALL_COMMIT_SYNC, 1, true, EIO);
+    while (count-- > 0)
+        assert_true(rig_append(rig));
+    log_device_submit(rig->dev);
+    while (rig->failures == failures || rig->dev->tasks)
+        log_device_poll(rig->dev, now);
+    heal();
+}
+
+static void two_refused_ranges_stay_refused_after_a_restart(void **state)
+{
+    (void) state;
+    for (int clean = 0; clean < 2; clean++) {
+        struct rig rig;
+        uint64_t last;
+        int kept = rig_quiet();
+        rig_init(&rig);
+        rig_open(&rig);
+        rig_write(&rig, 20);
+        have_refused(&rig, 3);
+        wait_healthy(&rig);
+        have_refused(&rig, 2);
+        enum log_health health = info_of(&rig).health;
+        if (clean)
+            rig_close(&rig);
+        else
+            rig_crash(&rig);
+        rig_open(&rig);
+        rig_loud(kept);
+        assert_int_equal(rig.failures, 2);
+        assert_int_equal(rig.failed_to, 25);
+        assert_int_equal(health, LOG_READ_ONLY); /* no later segment tells where the first one ends */
+        assert_int_equal(rig_read(&rig, 1, &last), 20);
+        assert_int_equal(last, 20);
+        assert_true(log_next_seq(rig.log) > 25);
+        rig_write(&rig, 2);
+        assert_int_equal(rig_read(&rig, 1, &last), 22);
+        rig_fini(&rig);
+    }
+}
+
 static void a_full_disk_refuses_before_anything_is_lost(void **state)
 {
     struct rig rig;
@@ -349,6 +447,81 @@ static void a_disk_that_cannot_read_says_so_and_the_reader_stays(void **state)
     rig_fini(&rig);
 }
 
+/* A reader keeps few files open: what it closes is never with the commit thread, however far that is behind. */
+static void a_reader_of_old_segments_closes_no_file_that_is_written_to(void **state)
+{
+    struct rig rig;
+    uint64_t last;
+    (void) state;
+    rig_init(&rig);
+    rig_open(&rig);
+    while (info_of(&rig).segments < 20)
+        rig_write(&rig, 500);
+    rig_close(&rig);
+    rig_open(&rig); /* of the old segments only the last is open */
+    uint64_t old = log_durable_seq(rig.log), segments = info_of(&rig).segments;
+    wait_spare(&rig);
+    spoilt = 0;
+    hold("log-commit");
+    rig_append(&rig);
+    log_device_submit(rig.dev);
+    wait_held();
+    while (info_of(&rig).segments < segments + 10) /* so the one being written is not among the newest */
+        if (!rig_append(&rig))
+            log_device_poll(rig.dev, clock_mono_ms());
+    uint64_t all = log_next_seq(rig.log) - 1, read_held = (uint64_t) rig_read(&rig, 1, &last);
+    let_go();
+    log_device_wait(rig.dev);
+    assert_int_equal(read_held, old);
+    assert_int_equal(spoilt, 0);
+    assert_int_equal(rig.failures, 0);
+    assert_int_equal(rig.committed, all);
+    rig_crash(&rig);
+    rig_open(&rig);
+    assert_int_equal(rig_read(&rig, 1, &last), all);
+    assert_int_equal(info_of(&rig).lost_count, 0);
+    rig_fini(&rig);
+}
+
+/* Waits until the preparer has made the file that was asked for. Only a poll or an append that waits takes it. */
+static void wait_made(struct rig *rig)
+{
+    bool made = false;
+    while (!made) {
+        pthread_mutex_lock(&rig->dev->lock);
+        made = rig->dev->done;
+        pthread_mutex_unlock(&rig->dev->lock);
+    }
+}
+
+static void appends_wait_once_for_a_spare_that_is_late(void **state)
+{
+    struct rig rig;
+    uint64_t last;
+    (void) state;
+    rig_init(&rig);
+    rig_open(&rig);
+    wait_spare(&rig);
+    hold("log-prepare");
+    while (rig_append(&rig)) /* the last one waits in vain */
+        ;
+    uint64_t count = log_next_seq(rig.log) - 1, segments = info_of(&rig).segments;
+    let_go();
+    wait_made(&rig);
+    assert_string_equal(rig.err.name, "BUSY");
+    assert_int_equal(rig_append(&rig), 0); /* one that waited would have it now */
+    assert_string_equal(rig.err.name, "BUSY");
+    log_device_poll(rig.dev, clock_mono_ms());
+    assert_int_equal(rig_append(&rig), count + 1);
+    wait_made(&rig);
+    while (info_of(&rig).segments < segments + 2) /* the spare after it is waited for again */
+        assert_true(rig_append(&rig));
+    count = log_next_seq(rig.log) - 1;
+    log_device_wait(rig.dev);
+    assert_int_equal(rig_read(&rig, 1, &last), count);
+    rig_fini(&rig);
+}
+
 static void consumer_state_survives_a_failed_write(void **state)
 {
     struct rig rig;
@@ -385,10 +558,13 @@ int main(void)
         cmocka_unit_test(one_failed_rename_or_directory_sync_costs_nothing),
         cmocka_unit_test(a_dead_disk_makes_the_log_read_only_until_it_works),
         cmocka_unit_test(what_failed_does_not_come_back_after_a_crash),
+        cmocka_unit_test(two_refused_ranges_stay_refused_after_a_restart),
         cmocka_unit_test(a_full_disk_refuses_before_anything_is_lost),
         cmocka_unit_test(retention_makes_room_at_once),
         cmocka_unit_test(short_writes_and_interruptions_do_not_show),
         cmocka_unit_test(a_disk_that_cannot_read_says_so_and_the_reader_stays),
+        cmocka_unit_test(a_reader_of_old_segments_closes_no_file_that_is_written_to),
+        cmocka_unit_test(appends_wait_once_for_a_spare_that_is_late),
         cmocka_unit_test(consumer_state_survives_a_failed_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
