@@ -69,8 +69,12 @@ int bus_open(struct bus *bus, const struct cli_command *command, const struct op
     bus->client = ls_client_open(&all, &err);
     if (!bus->client)
         return bus_failed(command, &err);
-    if (wait_for_session(bus, broker, &err) < 0)
+    if (wait_for_session(bus, broker, &err) < 0) {
+        size_t len = strlen(err.text);
+        if (strcmp(err.name, "UNREACHABLE") == 0)
+            snprintf(err.text + len, sizeof err.text - len, " (or set LINESHAFT_URL, or --url, if it listens elsewhere)");
         return bus_failed(command, &err);
+    }
     bus->quiet = false;
     return CLI_OK;
 }

@@ -62,13 +62,24 @@ static int add_page(struct dlq *d, uint64_t from, uint32_t *got)
     return CLI_OK;
 }
 
+/* No letters may mean a wrong name. (A consumer that was dropped may have left letters, so this is not asked first.) */
+static int check_consumer(struct dlq *d)
+{
+    char *reply = NULL;
+    size_t len;
+    struct bus_adm adm = {.op = "consumers", .key = "consumer", .text = d->consumer};
+    int status = bus_adm(&d->bus, &adm, &reply, &len);
+    free(reply);
+    return status;
+}
+
 static int find_pending(struct dlq *d)
 {
     uint32_t got = PAGE_LETTERS;
     int status = CLI_OK;
     while (status == CLI_OK && got == PAGE_LETTERS)
         status = add_page(d, d->count ? d->seqs[d->count - 1] + 1 : 0, &got);
-    return status;
+    return status == CLI_OK && d->count == 0 && d->consumer ? check_consumer(d) : status;
 }
 
 /* ---- showing ---- */

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "cli/bus.h"
 #include "cli/compose.h"
+#include "cli/event_view.h"
 #include "cli/render.h"
 #include "lib/clock.h"
 #include "lib/xmem.h"
@@ -19,6 +21,16 @@
 #define READ_BYTES 65536
 #define PROGRESS_EVERY_MS 500
 #define RATE_MAX 1000000
+#define SAY_WAITING_MS 1000
+#define RETRY_DEFAULT_MS 1000
+
+/* An event that is neither acknowledged nor refused for good: kept, to be sent again after a refusal with `again`. */
+struct open_event {
+    TAILQ_ENTRY(open_event) link;
+    struct pub *pub;
+    struct event_copy copy;
+};
+TAILQ_HEAD(open_events, open_event);
 
 struct pub {
     struct bus bus;
@@ -29,6 +41,10 @@ struct pub {
     bool lines, json, progress, failed;
     uint64_t count, rate; /* rate 0: as fast as it goes */
     uint64_t begun, acknowledged, duplicates, refused;
+    struct open_events flight, again; /* with the broker; to be sent again at again_ms */
+    int64_t again_ms, progress_ms;    /* progress_ms: the last acknowledgement, or when there was nothing to wait for */
+    struct ls_error refusal;          /* the last with `again` since then; name "": none */
+    bool said_waiting;
     char level[16];
     int64_t started_ms, shown_ms;
     struct buf input;     /* of standard input, not yet published */
@@ -90,18 +106,53 @@ static int publish_one(struct pub *p)
     return CLI_OK;
 }
 
+static void progressed(struct pub *p)
+{
+    p->progress_ms = clock_mono_ms();
+    p->refusal = (struct ls_error){0};
+    p->said_waiting = false;
+}
+
+static bool none_open(const struct pub *p)
+{
+    return TAILQ_EMPTY(&p->flight) && TAILQ_EMPTY(&p->again);
+}
+
+static void free_open(struct open_events *list, struct open_event *e)
+{
+    TAILQ_REMOVE(list, e, link);
+    event_copy_fini(&e->copy);
+    free(e);
+}
+
+static void put_refusal(struct pub *p, struct ls_slice id, const struct ls_error *err)
+{
+    p->refused++;
+    fprintf(stderr, "%s%.*s: ", p->progress ? "\r\x1b[K" : "", (int) id.len, id.data);
+    bus_failed(&CMD_PUB, err);
+}
+
 static void on_published(void *arg, const struct ls_published *result)
 {
-    struct pub *p = arg;
-    if (!result->err) {
+    struct open_event *e = arg;
+    struct pub *p = e->pub;
+    if (result->err && result->err->again) {
+        if (TAILQ_EMPTY(&p->again))
+            p->again_ms = clock_mono_ms() + (result->err->retry_ms > 0 ? result->err->retry_ms : RETRY_DEFAULT_MS);
+        p->refusal = *result->err;
+        TAILQ_REMOVE(&p->flight, e, link);
+        TAILQ_INSERT_TAIL(&p->again, e, link);
+        return;
+    }
+    if (result->err) {
+        put_refusal(p, result->id, result->err);
+    } else {
         p->acknowledged++;
         p->duplicates += result->dup;
         snprintf(p->level, sizeof p->level, "%.*s", (int) result->level.len, result->level.data);
-        return;
+        progressed(p);
     }
-    p->refused++;
-    fprintf(stderr, "%s%.*s: ", p->progress ? "\r\x1b[K" : "", (int) result->id.len, result->id.data);
-    bus_failed(&CMD_PUB, result->err);
+    free_open(&p->flight, e);
 }
 
 static void show_progress(struct pub *p)
@@ -142,14 +193,22 @@ static bool publish_next(struct pub *p)
 {
     struct ls_error err = {0};
     char id[300];
-    if (p->base_id) { /* numbered, so that the same import a second time stores nothing twice */
+    if (p->base_id) /* numbered, so that the same import a second time stores nothing twice */
         snprintf(id, sizeof id, "%s-%llu", p->base_id, (unsigned long long) p->begun + 1);
-        p->compose.event.id = ls_str(id);
-    }
-    if (ls_publish(p->bus.client, &p->compose.event, on_published, p, &err) == 0) {
+    else
+        ls_id(id);
+    p->compose.event.id = ls_str(id);
+    struct open_event *e = xcalloc(1, sizeof *e);
+    e->pub = p;
+    event_copy_init(&e->copy, &p->compose.event);
+    if (none_open(p))
+        progressed(p);
+    TAILQ_INSERT_TAIL(&p->flight, e, link);
+    if (ls_publish(p->bus.client, &e->copy.event, on_published, e, &err) == 0) {
         p->begun++;
         return true;
     }
+    free_open(&p->flight, e);
     if (err.again)
         return false;
     if (p->lines)
@@ -158,6 +217,26 @@ static bool publish_next(struct pub *p)
     p->begun++;
     p->refused++;
     return true;
+}
+
+/* What was refused with `again` is sent once more when its time has come, before anything new. */
+static void publish_again(struct pub *p)
+{
+    struct open_event *e;
+    while (clock_mono_ms() >= p->again_ms && (e = TAILQ_FIRST(&p->again)) != NULL) {
+        struct ls_error err = {0};
+        TAILQ_REMOVE(&p->again, e, link);
+        TAILQ_INSERT_TAIL(&p->flight, e, link);
+        if (ls_publish(p->bus.client, &e->copy.event, on_published, e, &err) == 0)
+            continue;
+        if (err.again) {
+            TAILQ_REMOVE(&p->flight, e, link);
+            TAILQ_INSERT_HEAD(&p->again, e, link);
+            return;
+        }
+        put_refusal(p, e->copy.event.id, &err);
+        free_open(&p->flight, e);
+    }
 }
 
 /* The next whole line; false when more input is needed. Empty lines are stepped over. */
@@ -215,7 +294,8 @@ static uint64_t allowed(const struct pub *p)
 static bool publish_ready(struct pub *p)
 {
     uint64_t until = allowed(p);
-    while (p->begun < until && p->begun < p->count && !interrupted) {
+    publish_again(p);
+    while (TAILQ_EMPTY(&p->again) && p->begun < until && p->begun < p->count && !interrupted) {
         if (p->lines) {
             const char *line;
             size_t len, used = p->used, number = p->line_number;
@@ -243,6 +323,12 @@ static bool all_begun(const struct pub *p)
     return interrupted || p->begun >= p->count || (p->lines && p->input_ended && p->used == p->input.len);
 }
 
+static int64_t sooner(int64_t wait, int64_t at_ms)
+{
+    int64_t left = at_ms - clock_mono_ms();
+    return left < wait ? left : wait;
+}
+
 static int wait_ms(struct pub *p)
 {
     int64_t wait = ls_client_due(p->bus.client);
@@ -253,26 +339,73 @@ static int wait_ms(struct pub *p)
     }
     if (p->progress && wait > PROGRESS_EVERY_MS)
         wait = PROGRESS_EVERY_MS;
+    if (!none_open(p))
+        wait = sooner(wait, p->progress_ms + p->bus.timeout_ms);
+    if (!TAILQ_EMPTY(&p->again))
+        wait = sooner(wait, p->again_ms);
+    if (p->refusal.name[0] && !p->said_waiting)
+        wait = sooner(wait, p->progress_ms + SAY_WAITING_MS);
     return wait < 0 ? 0 : (int) wait;
+}
+
+/* Whether waiting has to end: no acknowledgement for the time-out, or Ctrl-C while the broker refuses. A broker that is away is
+ * waited for. After a second without progress it says, once, what it waits for. */
+static bool stuck(struct pub *p)
+{
+    if (!ls_client_connected(p->bus.client))
+        p->progress_ms = clock_mono_ms();
+    int64_t waited = clock_mono_ms() - p->progress_ms;
+    if (none_open(p))
+        return false;
+    if (waited >= p->bus.timeout_ms)
+        return true;
+    if (!p->refusal.name[0])
+        return false;
+    if (waited >= SAY_WAITING_MS && !p->said_waiting) {
+        struct ls_error waiting = p->refusal;
+        snprintf(waiting.text, sizeof waiting.text, "waiting: %.400s", p->refusal.text);
+        fputs(p->progress ? "\r\x1b[K" : "", stderr);
+        bus_failed(&CMD_PUB, &waiting);
+        p->said_waiting = true;
+    }
+    return interrupted;
+}
+
+static int give_up(struct pub *p)
+{
+    struct ls_error why = p->refusal.name[0] ? p->refusal : (struct ls_error){.name = "TIMEOUT"};
+    unsigned long long acknowledged = p->acknowledged, all = p->lines ? p->begun : p->count;
+    if (p->refusal.name[0])
+        snprintf(why.text, sizeof why.text, "%llu of %llu events acknowledged; last refusal: %.350s", acknowledged, all,
+                 p->refusal.text);
+    else
+        snprintf(why.text, sizeof why.text, "%llu of %llu events acknowledged; no answer from %.200s within %d ms", acknowledged,
+                 all, ls_client_url(p->bus.client), p->bus.timeout_ms);
+    fputs(p->progress ? "\r\x1b[K" : "", stderr);
+    p->refused = all - p->acknowledged;
+    if (p->json)
+        put_summary(p);
+    bus_failed(&CMD_PUB, &why);
+    return CLI_FAILED;
 }
 
 static int publish_many(struct pub *p)
 {
     struct ls_error err = {0};
-    struct ls_counters counters;
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int) SA_RESETHAND}, NULL);
     p->started_ms = clock_mono_ms();
     for (;;) {
         bool wants_input = publish_ready(p);
         show_progress(p);
-        ls_client_counters(p->bus.client, &counters);
-        if (all_begun(p) && counters.unacked == 0)
+        if (all_begun(p) && none_open(p))
             break;
         struct pollfd polls[2] = {{.fd = ls_client_fd(p->bus.client), .events = POLLIN},
                                   {.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN}};
         poll(polls, 2, wait_ms(p));
         if (ls_client_step(p->bus.client, 0, &err) < 0)
             return bus_failed(&CMD_PUB, &err);
+        if (stuck(p))
+            return give_up(p);
         if (polls[1].revents)
             read_input(p);
     }
@@ -300,6 +433,13 @@ static int publish_typed(struct pub *p)
 
 /* ---- the command ---- */
 
+static bool not_zero(const char *what, uint64_t number)
+{
+    if (!number)
+        options_usage(&CMD_PUB, "%s: 0 would publish nothing: give 1 or more", what);
+    return number != 0;
+}
+
 static bool take_option(struct pub *p, int option)
 {
     bool ok = true;
@@ -310,10 +450,10 @@ static bool take_option(struct pub *p, int option)
     else if (option == 'j')
         p->json = true;
     else if (option == 'n')
-        ok = options_number(&CMD_PUB, "--count", optarg, UINT64_MAX, &p->count);
+        ok = options_number(&CMD_PUB, "--count", optarg, UINT64_MAX, &p->count) && not_zero("--count", p->count);
     else if (option == 'r') {
         char *number = xstrndup(optarg, strcspn(optarg, "/"));
-        ok = options_number(&CMD_PUB, "--rate", number, RATE_MAX, &p->rate);
+        ok = options_number(&CMD_PUB, "--rate", number, RATE_MAX, &p->rate) && not_zero("--rate", p->rate);
         free(number);
     } else {
         ok = false;
@@ -353,8 +493,8 @@ static int publish(struct pub *p)
         return CLI_FAILED;
     if (p->data && !compose_body(&CMD_PUB, &p->compose, p->data, strlen(p->data)))
         return CLI_FAILED;
-    /* Lost connections are waited out for as long as it takes: giving up would lose what is under way. */
-    struct ls_client_options options = {.publish_retry_ms = -1};
+    /* Refusals come here at once and not after the library's own attempts, so that people can be told (publish_again). */
+    struct ls_client_options options = {.publish_retry_ms = 1};
     int status = bus_open(&p->bus, &CMD_PUB, &p->broker, p->lines || p->count > 1 ? &options : NULL);
     if (status != CLI_OK)
         return status;
@@ -369,6 +509,9 @@ static int publish(struct pub *p)
 static int run(int argc, char **argv)
 {
     struct pub p = {.count = 0};
+    struct open_event *e;
+    TAILQ_INIT(&p.flight);
+    TAILQ_INIT(&p.again);
     options_broker_init(&p.broker);
     int status = take_arguments(&p, argc, argv);
     if (p.count == 0)
@@ -376,6 +519,9 @@ static int run(int argc, char **argv)
     if (status == CLI_OK)
         status = publish(&p);
     bus_close(&p.bus);
+    TAILQ_CONCAT(&p.flight, &p.again, link);
+    while ((e = TAILQ_FIRST(&p.flight)) != NULL)
+        free_open(&p.flight, e);
     compose_fini(&p.compose);
     buf_fini(&p.input);
     return status;
@@ -398,8 +544,10 @@ const struct cli_command CMD_PUB = {
         "  `none` that no stream keeps this topic and only those who listen now got it. Without DATA the body is empty.\n"
         "\n"
         "  Many events are sent with up to 1000 unacknowledged, and a summary is printed. If the broker goes away, they\n"
-        "  are sent again when it is back, under the same ids, so that nothing is lost and nothing stored twice. Empty\n"
-        "  lines are left out. Ctrl-C ends the input and waits for what is under way; a second one does not.\n"
+        "  are sent again when it is back, under the same ids, so that nothing is lost and nothing stored twice. What\n"
+        "  the broker refuses for now (a full disk) is sent again until nothing was acknowledged for --timeout. Empty\n"
+        "  lines are left out. Ctrl-C ends the input and waits for what is under way, unless the broker refuses it; a\n"
+        "  second one does not wait.\n"
         "\n"
         "OPTIONS\n"
         "  -l, --lines      One event for each line of standard input; the same as - for DATA.\n"

@@ -11,6 +11,7 @@ import pytest
 
 from bus import LINESHAFT, PATIENCE_S
 from cli import TRACE, Background, environment, objects, ok, run
+from faults_test import Faults
 
 
 def stored(bus, stream="events"):
@@ -116,6 +117,48 @@ def test_interrupting_the_input_waits_for_what_is_under_way(bus):
             pass
         assert pub.end(signal.SIGINT) == 1
         assert any("ok 2 events disk" in line for line in pub.seen)
+
+
+@pytest.fixture
+def full_bus(make_bus, tmp_path):
+    faults = Faults(tmp_path)
+    bus = make_bus(env=faults.env(tmp_path / "bus0" / "data"))
+    faults.set("pwrite,fallocate,ftruncate,open ENOSPC")
+    return bus, faults
+
+
+@pytest.mark.parametrize("how, count", [(("tiny", "-n", 3), 3), (("-",), 2)])
+def test_a_disk_that_stays_full_ends_it_after_the_timeout_with_the_count(full_bus, how, count):
+    bus, _ = full_bus
+    result = run("pub", "run.x", *how, "--timeout", "2s", url=bus.url, stdin="a\nb\n")
+    waiting, last = result.err.splitlines()
+    assert result.status == 1 and waiting.startswith("lineshaft pub: waiting: stream events: ") and waiting.endswith("(DISK_FULL)")
+    assert last.startswith(f"lineshaft pub: 0 of {count} events acknowledged; last refusal: stream events: ")
+    assert last.endswith("(DISK_FULL)")
+
+
+def test_ctrl_c_ends_the_wait_for_a_full_disk(full_bus):
+    bus, _ = full_bus
+    with Background("pub", "run.x", "y", "-n", 3, "--timeout", "5m", url=bus.url) as pub:
+        pub.wait_for("waiting: ")
+        assert pub.end(signal.SIGINT) == 1
+        assert any("0 of 3 events acknowledged" in line for line in pub.seen)
+
+
+def test_what_a_full_disk_refused_is_stored_once_when_there_is_room(full_bus):
+    bus, faults = full_bus
+    with Background("pub", "run.x", "-", "--id", "n", url=bus.url, stdin=subprocess.PIPE) as pub:
+        pub.process.stdin.write("".join(f"{i}\n" for i in range(1500)))
+        pub.process.stdin.close()
+        pub.wait_for("waiting: ")
+        faults.set("")
+        assert pub.end() == 0, pub.seen
+    assert sorted(int(e["data"]) for e in stored(bus)) == list(range(1500))
+
+
+@pytest.mark.parametrize("option", ["--count", "--rate"])
+def test_nothing_to_publish_is_wrong_usage(option):
+    assert run("pub", "run.x", "y", option, 0).status == 2
 
 
 def test_lines_typed_at_a_terminal_are_answered_one_by_one(bus):
