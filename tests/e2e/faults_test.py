@@ -142,8 +142,8 @@ class Faults:
     def __init__(self, folder):
         self.control = folder / "fault"
         self.control.write_text("")
-        self.library = folder / "fault.so"
-        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-o", self.library,
+        self.shim = folder / "fault.so"
+        subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-D_GNU_SOURCE", "-o", self.shim,
                         ROOT / "tests" / "crash" / "preload" / "fault.c", "-ldl"], check=True)
 
     def set(self, line):
@@ -151,7 +151,7 @@ class Faults:
 
     def env(self, folder):
         sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        return {"LD_PRELOAD": str(self.library), "FAULT_DIR": str(folder), "FAULT_CONTROL": str(self.control),
+        return {"LD_PRELOAD": str(self.shim), "FAULT_DIR": str(folder), "FAULT_CONTROL": str(self.control),
                 "ASAN_OPTIONS": sanitizer.lstrip(":")}
 
 
