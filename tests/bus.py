@@ -110,11 +110,12 @@ def die_with_parent():
 
 
 class Peer:
-    """One socket and its conversation. Every receive has a deadline; running into it fails the test."""
+    """One socket and its conversation. Every send and receive has a deadline; running into it fails the test."""
 
     def __init__(self, context, kind, endpoint):
         self.socket = context.socket(kind)
         self.socket.linger = 2000
+        self.socket.sndtimeo = PATIENCE_S * 1000
         self.socket.rcvhwm = self.socket.sndhwm = 20000
         if kind == zmq.SUB:
             self.socket.rcvhwm = 0
