@@ -11,6 +11,11 @@ static struct run *run_at(const struct runs *r, uint64_t position)
     return &r->ring[position & (r->room - 1)];
 }
 
+static struct run *run_last(const struct runs *r)
+{
+    return r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
+}
+
 static struct run *run_add(struct session *s)
 {
     struct runs *r = &s->runs;
@@ -54,9 +59,8 @@ void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first,
                    size_t bytes)
 {
     uint32_t dups = dup;
-    struct runs *r = &s->runs;
     uint64_t seq_last = seq_first ? seq_first + count - 1 : 0;
-    struct run *last = r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
+    struct run *last = run_last(&s->runs);
     /* A duplicate waits for its first appearance, anywhere in the log: it may not stretch a run's range. */
     if (last && last->stream == stream && last->turn == s->broker->turn && last->n_last && last->n_last + 1 == n &&
         !dups && !last->dups && (!stream || last->seq_last + 1 == seq_first)) {
@@ -68,7 +72,6 @@ void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first,
     }
     struct run *run = run_add(s);
     run->stream = stream;
-    run->seq_first = seq_first;
     run->seq_last = seq_last;
     run->n_first = n;
     run->n_last = n + count - 1;
@@ -80,8 +83,7 @@ void acks_numbered(struct session *s, struct stream *stream, uint64_t seq_first,
 void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, uint64_t seq_last, struct buf *reply,
                  size_t bytes)
 {
-    struct runs *r = &s->runs;
-    struct run *last = r->tail > r->head ? run_at(r, r->tail - 1) : NULL;
+    struct run *last = run_last(&s->runs);
     s->pending_bytes += bytes;
     if (!reply->len && last && !last->reply.len && !last->n_last && last->stream == stream &&
         last->turn == s->broker->turn && last->seq_last + 1 == seq_first) { /* waits go on */
@@ -92,7 +94,6 @@ void acks_single(struct session *s, struct stream *stream, uint64_t seq_first, u
     struct run *run = run_add(s);
     run->bytes = bytes;
     run->stream = stream;
-    run->seq_first = seq_first;
     run->seq_last = seq_last;
     run->reply = *reply;
     *reply = (struct buf){0};

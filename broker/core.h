@@ -67,7 +67,7 @@ void routes_trim(struct broker *b); /* once a turn: a flood of topics costs time
 
 struct run {               /* publishes of one session that are answered together, or one reply that waits */
     struct stream *stream; /* NULL: waits for nothing */
-    uint64_t seq_first, seq_last;
+    uint64_t seq_last;
     uint64_t n_first, n_last; /* 0: a single reply, `reply` */
     uint64_t turn;
     uint32_t dups;

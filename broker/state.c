@@ -164,18 +164,13 @@ static bool read_text(struct mp *r, char *text, size_t size)
     return true;
 }
 
-static bool read_ms(struct mp *r, int64_t *ms)
-{
-    return mp_int(r, ms);
-}
-
 static bool read_backoff(struct mp *r, int64_t *list, size_t room, size_t *count)
 {
     uint32_t items;
     if (!mp_array(r, &items) || items > room)
         return false;
     for (uint32_t i = 0; i < items; i++)
-        if (!read_ms(r, &list[i]))
+        if (!mp_int(r, &list[i]))
             return false;
     *count = items;
     return true;
@@ -201,9 +196,9 @@ static bool read_consumer(struct stream *s, const char *name, struct mp *r)
     char **takes = topics_read(*r, NULL);
     bool ok = takes && mp_skip(r) && read_small(r, &kind) && mp_uint(r, &config.from.value) &&
               mp_int(r, &config.from.time_us) && read_small(r, &share) && read_small(r, &config.window) &&
-              mp_uint(r, &config.window_bytes) && read_ms(r, &config.ack_wait_ms) &&
+              mp_uint(r, &config.window_bytes) && mp_int(r, &config.ack_wait_ms) &&
               read_backoff(r, backoff, 64, &config.backoff_count) && read_small(r, &config.max_deliver) &&
-              read_ms(r, &config.member_ttl_ms);
+              mp_int(r, &config.member_ttl_ms);
     if (ok) {
         config.takes = (const char *const *) takes;
         config.from.kind = (enum start_kind) kind;
