@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client as its user sees it: options, the step that drives everything, waiting, the end. The connection is in
  * client_session.c; what the verbs mean in client_publish.c, client_wait.c, client_subscribe.c, client_consume.c,
- * client_request.c and client_serve.c. */
+ * client_request.c, client_serve.c and client_adm.c; the thread that keeps a session alive in client_heart.c. */
 #include "lib/client.h"
 
 #include <ctype.h>
@@ -18,6 +18,8 @@
 #define STEP_MESSAGES_MAX 1000 /* messages and ms of one step, so that timers stay on time */
 #define STEP_MS_MAX 20
 #define HB_DEFAULT_MS 5000
+#define STALL_DEFAULT_MS 600000
+#define ROUTES_BYTES_MAX 6144 /* HELLO must stay below the broker's 8 KiB */
 
 static int64_t sooner(int64_t a, int64_t b)
 {
@@ -73,7 +75,7 @@ static int64_t due_at(const struct ls_client *client, int64_t now)
 int ls_client_due(struct ls_client *client)
 {
     int64_t now = clock_mono_ms(), at = due_at(client, now);
-    if (client->broken || session_has_input(client->socket) || session_has_input(client->monitor))
+    if (client->broken || session_has_input(client, client->socket) || session_has_input(client, client->monitor))
         return 0;
     if (at == INT64_MAX)
         return -1;
@@ -92,6 +94,11 @@ static void wait_for_input(struct ls_client *client, int timeout_ms)
         timeout_ms = due;
     if (!timeout_ms)
         return;
+    if (client->heart) { /* zmq_poll would use the socket without the lock */
+        struct epoll_event event;
+        epoll_wait(client->epoll_fd, &event, 1, timeout_ms);
+        return;
+    }
     zmq_pollitem_t items[] = {{client->socket, 0, ZMQ_POLLIN, 0}, {client->monitor, 0, ZMQ_POLLIN, 0}};
     zmq_poll(items, client->socket ? 2 : 0, timeout_ms); /* an interrupted wait is a short one */
 }
@@ -101,6 +108,7 @@ int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *er
     if (client_may_wait(client, err))
         return -1;
     client->stepping = true;
+    heart_stepped(client);
     int handled = 0;
     if (client->phase != CLIENT_ENDED) {
         tick(client);
@@ -110,6 +118,7 @@ int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *er
             tick(client);
         subscribe_sweep(client);
     }
+    heart_stepped(client);
     client->stepping = false;
     return client_may_ask(client, err) ? -1 : handled;
 }
@@ -162,6 +171,31 @@ int ls_client_wait(struct ls_client *client, int timeout_ms, struct ls_error *er
     return client_until(client, is_ready, NULL, timeout_ms, "connect", err);
 }
 
+int client_check_map(struct ls_slice map, const char *what, struct ls_error *err)
+{
+    struct ls_slice rest;
+    uint32_t pairs;
+    if (!map.len || !wire_map_pairs(map, &pairs, &rest))
+        return error_set(err, "BAD_VALUE", "%s must be one msgpack map", what);
+    if (map.len > MAP_BYTES_MAX)
+        return error_set(err, "TOO_BIG", "%s has %zu bytes, at most %d are allowed", what, map.len, MAP_BYTES_MAX);
+    return 0;
+}
+
+int ls_stats(struct ls_client *client, struct ls_slice map, struct ls_error *err)
+{
+    if (client_check_map(map, "the map of stats", err))
+        return -1;
+    heart_lock(client);
+    buf_clear(&client->ping);
+    buf_pack_map(&client->ping, 1);
+    buf_pack_str(&client->ping, "stats");
+    buf_add(&client->ping, map.data, map.len);
+    client->has_stats = true;
+    heart_unlock(client);
+    return 0;
+}
+
 /* ---- open and close ---- */
 
 static bool name_byte(char c)
@@ -187,6 +221,12 @@ static int check_options(const struct ls_client_options *o, struct ls_error *err
     size_t len = o->name ? strspn(o->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") : 1;
     if (!len || len > 64 || (o->name && o->name[len]))
         return error_set(err, "USAGE", "client name \"%.80s\": 1 to 64 of A-Z a-z 0-9 . _ -", o->name);
+    struct mp routes = wire_map(o->routes);
+    uint32_t count;
+    if (o->routes.len && (!mp_valid(o->routes.data, o->routes.len, MP_DEPTH_MAX) || !mp_array(&routes, &count)))
+        return error_set(err, "USAGE", "`routes` must be one msgpack array");
+    if (o->routes.len > ROUTES_BYTES_MAX)
+        return error_set(err, "USAGE", "`routes` have %zu bytes, at most %d go into HELLO", o->routes.len, ROUTES_BYTES_MAX);
     if (o->hb_ms && (o->hb_ms < 1000 || o->hb_ms > 60000))
         return error_set(err, "USAGE", "hb_ms is %d; it must be 1000 to 60000", o->hb_ms);
     return 0;
@@ -197,6 +237,8 @@ static void fill_options(struct ls_client *client, const struct ls_client_option
     struct ls_client_options *o = &client->options;
     *o = *options;
     o->url = o->name = o->member = NULL;
+    o->routes = (struct ls_slice){0};
+    o->stall_ms = o->stall_ms > 0 ? o->stall_ms : STALL_DEFAULT_MS;
     o->hb_ms = o->hb_ms ? o->hb_ms : HB_DEFAULT_MS;
     o->unacked_max = o->unacked_max ? o->unacked_max : 1000;
     o->unacked_bytes_max = o->unacked_bytes_max ? o->unacked_bytes_max : 16u << 20;
@@ -205,6 +247,8 @@ static void fill_options(struct ls_client *client, const struct ls_client_option
     o->publish_retry_ms = o->publish_retry_ms ? o->publish_retry_ms : 60000;
     client->name = options->name ? xstrdup(options->name) : default_name();
     client->member = options->member ? xstrdup(options->member) : NULL;
+    buf_add(&client->routes, options->routes.data, options->routes.len);
+    buf_pack_map(&client->ping, 0);
 }
 
 struct ls_client *ls_client_open(const struct ls_client_options *options, struct ls_error *err)
@@ -222,14 +266,15 @@ struct ls_client *ls_client_open(const struct ls_client_options *options, struct
     client->server.batch_count_max = 4096;
     publish_init(client);
     request_init(client);
+    adm_init(client);
     client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     client->own_context = !options->context;
     client->context = options->context ? options->context : zmq_ctx_new();
     client->address = wire_address(client->url, WIRE_ROUTER, err);
-    if (client->address && client->context && client->epoll_fd >= 0) {
+    bool made = client->address && client->context && client->epoll_fd >= 0;
+    if (made && (!options->heartbeat_thread || !heart_open(client, err)))
         return client; /* its first step connects */
-    }
-    if (client->address)
+    if (client->address && !made)
         error_set(err, "SYSTEM", "cannot start a client: %s", strerror(errno));
     ls_client_close(&client);
     return NULL;
@@ -250,17 +295,21 @@ void ls_client_close(struct ls_client **which)
     if (!client)
         return;
     *which = NULL;
+    heart_close(client);
     say_last_words(client);
     session_close_socket(client);
     publish_free(client);
     subscribe_free(client);
     request_free(client);
     serve_free(client);
+    adm_free(client);
     if (client->own_context && client->context)
         zmq_ctx_term(client->context);
     if (client->epoll_fd >= 0)
         close(client->epoll_fd);
     buf_fini(&client->scratch);
+    buf_fini(&client->ping);
+    buf_fini(&client->routes);
     free(client->url);
     free(client->address);
     free(client->name);

@@ -8,9 +8,10 @@
 #include "lib/lineshaft.h"
 #include "lib/mp.h"
 
-/* The inside of the client, shared by lib/client*.c only. One struct, one thread. Connection and dispatch are in
- * client.c, each group of verbs in a file of its own; these meet the connection through five hooks: ready (a session
- * begins), lost (it ended), tick (send what is gathered), due (ms until something is) and free. */
+/* The inside of the client, shared by lib/client*.c only. One struct, one thread; if there is a second one (client_heart.c)
+ * it touches what says so, under its lock. Connection and dispatch are in client.c, each group of verbs in a file of its
+ * own; these meet the connection through five hooks: ready (a session begins), lost (it ended), tick (send what is
+ * gathered), due (ms until something is) and free. */
 
 enum client_phase {
     CLIENT_WAITING,    /* no socket; connect_at says when the next is opened */
@@ -70,7 +71,9 @@ struct subscription {
     ls_event_fn *fn;
     void *arg;
     struct ls_service callbacks;   /* service; its topics are in `request` */
-    struct buf request;            /* the pairs of SUB but cid and from */
+    uint32_t slots;                /* service; ls_service_update changes it */
+    struct buf about;              /* service: a map, or nothing */
+    struct buf request;            /* the pairs of SUB but cid, from, slots and about */
     uint32_t request_pairs;
     struct buf from;               /* the msgpack value given by the user; empty: the default */
     uint32_t window;               /* 0: the default; changed by ls_window */
@@ -109,6 +112,15 @@ struct work { /* a request in this worker's hands */
 };
 LIST_HEAD(work_list, work);
 
+struct question { /* an ADM that nobody waits for */
+    STAILQ_ENTRY(question) link;
+    uint64_t tag;
+    struct buf header;
+    ls_adm_fn *fn;
+    void *arg;
+};
+STAILQ_HEAD(question_list, question);
+
 struct ls_client {
     char *url, *address, *name, *member;
     struct ls_client_options options; /* numbers with defaults filled in; its strings are not used */
@@ -119,7 +131,12 @@ struct ls_client {
     enum client_phase phase;
     struct ls_error why;           /* of the last loss, or the end */
     bool told_lost;                /* one notice per outage */
-    int64_t connect_at, connecting_since, heard_at, spoke_at, pinged_at, acks_at;
+    int64_t connect_at, connecting_since, heard_at, acks_at;
+    _Atomic int64_t spoke_at, pinged_at; /* the heart speaks too */
+    struct heart *heart;           /* NULL: signs of life come from the steps */
+    struct buf ping;               /* the header of PING; under the lock, as is has_stats */
+    bool has_stats;
+    struct buf routes;             /* for HELLO; an array, or nothing */
     int pause_ms;
     unsigned sockets;              /* opened so far: names the monitors */
     struct ls_server server;
@@ -138,6 +155,7 @@ struct ls_client {
     uint32_t request_count;
     int64_t requests_due;          /* the earliest give_up_at, or INT64_MAX */
     struct work_list works;
+    struct question_list questions;
 };
 
 struct message {
@@ -152,12 +170,25 @@ void session_tick(struct ls_client *client, int64_t now_ms);
 int64_t session_due(const struct ls_client *client);
 /* session_receive takes one message off the socket and handles it; false if there is none. */
 bool session_receive(struct ls_client *client);
-bool session_has_input(void *socket);
+bool session_has_input(struct ls_client *client, void *socket);
 void session_ping(struct ls_client *client, int64_t now_ms);
+/* session_beat sends PING for the heart, which holds the lock; true if messages wait to be read. */
+bool session_beat(struct ls_client *client, int64_t now_ms);
 /* session_bye says BYE and waits for the answer, at most two seconds: then all that was sent before has been taken.
  * What else arrives is dropped. */
 void session_bye(struct ls_client *client);
 void session_close_socket(struct ls_client *client);
+
+/* client_heart.c */
+
+/* The lock around every use of the socket; nothing without a heart. heart_stands tells whether the heart may speak: the lock
+ * is held. heart_stepped notes that the client's thread is alive. */
+int heart_open(struct ls_client *client, struct ls_error *err);
+void heart_close(struct ls_client *client);
+void heart_lock(struct ls_client *client);
+void heart_unlock(struct ls_client *client);
+void heart_stands(struct ls_client *client, bool standing);
+void heart_stepped(struct ls_client *client);
 
 /* client_send sends [verb][header][body] in the session; false if there is none (the caller's state machine sends
  * again). */
@@ -176,6 +207,9 @@ int client_until(struct ls_client *client, bool (*done)(struct ls_client *client
 void client_breathe(struct ls_client *client);
 /* client_may_ask: 0, or -1 with the reason why this client has ended. */
 int client_may_ask(const struct ls_client *client, struct ls_error *err);
+/* client_check_map: `map` is one well-formed msgpack map of at most MAP_BYTES_MAX; else BAD_VALUE, TOO_BIG. */
+#define MAP_BYTES_MAX 4096
+int client_check_map(struct ls_slice map, const char *what, struct ls_error *err);
 /* client_may_wait: 0, or -1 with USAGE inside a callback. */
 int client_may_wait(const struct ls_client *client, struct ls_error *err);
 
@@ -243,5 +277,12 @@ void serve_cancel(struct ls_client *client, const struct message *message);
 void serve_err(struct ls_client *client, uint64_t rid, const struct ls_error *err);
 /* serve_ended: the subscription is over; its calls are cancelled ("gone"). */
 void serve_ended(struct ls_client *client, const struct subscription *sub);
+
+/* client_adm.c */
+void adm_init(struct ls_client *client);
+void adm_ready(struct ls_client *client);
+void adm_answer(struct ls_client *client, uint64_t tag, const struct message *message);
+void adm_ended(struct ls_client *client);
+void adm_free(struct ls_client *client);
 
 #endif

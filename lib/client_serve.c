@@ -23,15 +23,35 @@ uint32_t ls_serve(struct ls_client *client, const struct ls_service *service, st
             error_set(err, "BAD_TOPIC", "\"%.210s\" is no topic pattern", *pattern);
             return 0;
         }
+    if (service->about.len && client_check_map(service->about, "`about` of a service", err))
+        return 0;
     struct subscription *sub = subscription_new(client, true);
     sub->callbacks = *service;
     sub->callbacks.topics = NULL;
+    sub->callbacks.about = (struct ls_slice){0};
+    sub->slots = service->slots ? service->slots : 1;
+    buf_add(&sub->about, service->about.data, service->about.len);
     pack_patterns(&sub->request, "serves", topics);
-    buf_pack_str(&sub->request, "slots");
-    buf_pack_uint(&sub->request, service->slots ? service->slots : 1);
-    sub->request_pairs = 2;
+    sub->request_pairs = 1;
     subscription_send(client, sub);
     return sub->cid;
+}
+
+int ls_service_update(struct ls_client *client, uint32_t subscription, uint32_t slots, struct ls_slice about,
+                      struct ls_error *err)
+{
+    struct subscription *sub = subscription_find(client, subscription);
+    if (!sub || !sub->service)
+        return error_set(err, "NOT_FOUND", "there is no service %u", subscription);
+    if (about.len && client_check_map(about, "`about` of a service", err))
+        return -1;
+    sub->slots = slots;
+    if (about.len) {
+        buf_clear(&sub->about);
+        buf_add(&sub->about, about.data, about.len);
+    }
+    subscription_send(client, sub);
+    return 0;
 }
 
 /* ---- what the broker sends ---- */
@@ -50,6 +70,7 @@ static struct work *work_find(struct ls_client *client, const struct message *me
 static void work_free(struct work *w)
 {
     LIST_REMOVE(w, link);
+    w->client->counters.calls--;
     free(w);
 }
 
@@ -79,6 +100,7 @@ void serve_request(struct ls_client *client, const struct message *message)
     w->call.credit = parts > UINT32_MAX ? UINT32_MAX : (uint32_t) parts;
     w->call.timeout_ms = (int64_t) timeout;
     LIST_INSERT_HEAD(&client->works, w, link);
+    client->counters.calls++;
     struct ls_event event;
     event_read(&event, message->header, message->body);
     event.subscription = sub->cid;

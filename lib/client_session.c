@@ -42,11 +42,19 @@ static bool send_frame(struct ls_client *client, const void *data, size_t len, i
     return rc >= 0;
 }
 
+/* The lock is held, so that the frames of two threads never mix. */
+static bool send_frames(struct ls_client *client, const char *verb, const struct buf *header, struct ls_slice body)
+{
+    return send_frame(client, verb, strlen(verb), ZMQ_SNDMORE) &&
+           send_frame(client, header->data, header->len, body.len ? ZMQ_SNDMORE : 0) &&
+           (!body.len || send_frame(client, body.data, body.len, 0));
+}
+
 static bool send_message(struct ls_client *client, const char *verb, const struct buf *header, struct ls_slice body)
 {
-    bool sent = send_frame(client, verb, strlen(verb), ZMQ_SNDMORE) &&
-                send_frame(client, header->data, header->len, body.len ? ZMQ_SNDMORE : 0) &&
-                (!body.len || send_frame(client, body.data, body.len, 0));
+    heart_lock(client);
+    bool sent = send_frames(client, verb, header, body);
+    heart_unlock(client);
     client->spoke_at = clock_mono_ms();
     client->broken |= !sent; /* the pipe is gone: the monitor will say so too */
     return sent;
@@ -71,6 +79,8 @@ void session_close_socket(struct ls_client *client)
 {
     if (!client->socket)
         return;
+    heart_lock(client);
+    heart_stands(client, false);
     void *sockets[] = {client->socket, client->monitor};
     for (int i = 0; i < 2; i++) {
         int fd;
@@ -83,6 +93,7 @@ void session_close_socket(struct ls_client *client)
         zmq_close(client->monitor);
     zmq_close(client->socket);
     client->socket = client->monitor = NULL;
+    heart_unlock(client);
 }
 
 static int watch(struct ls_client *client, void *socket)
@@ -118,7 +129,7 @@ static int open_socket(struct ls_client *client)
 static void send_hello(struct ls_client *client)
 {
     struct buf *h = client_header(client);
-    buf_pack_map(h, client->member ? 5 : 4);
+    buf_pack_map(h, 4 + (client->member != NULL) + (client->routes.len > 0));
     buf_pack_str(h, "v");
     buf_pack_uint(h, PROTOCOL_VERSION);
     buf_pack_str(h, "client");
@@ -130,6 +141,10 @@ static void send_hello(struct ls_client *client)
     if (client->member) {
         buf_pack_str(h, "member");
         buf_pack_str(h, client->member);
+    }
+    if (client->routes.len) {
+        buf_pack_str(h, "routes");
+        buf_add(h, client->routes.data, client->routes.len);
     }
     send_message(client, "HELLO", h, (struct ls_slice){0});
 }
@@ -181,6 +196,7 @@ static void end(struct ls_client *client, const struct ls_error *why)
     client_notice(client, LS_ENDED, 0, &client->why, client->why.text);
     publish_ended(client);
     request_ended(client);
+    adm_ended(client);
 }
 
 static void connect_now(struct ls_client *client, int64_t now)
@@ -226,6 +242,9 @@ static void on_welcome(struct ls_client *client, struct mp header)
     wire_uint(header, "batch_max", &s->batch_max);
     wire_uint(header, "batch_count_max", &s->batch_count_max);
     client->phase = CLIENT_READY;
+    heart_lock(client);
+    heart_stands(client, true);
+    heart_unlock(client);
     client->pause_ms = 0;
     client->told_lost = false;
     client->counters.connects++;
@@ -233,6 +252,7 @@ static void on_welcome(struct ls_client *client, struct mp header)
     snprintf(text, sizeof text, "connected to %s at %.120s", s->server[0] ? s->server : "the broker", client->url);
     subscribe_ready(client);
     wait_ready(client);
+    adm_ready(client);
     request_ready(client);
     publish_ready(client);
     client_notice(client, LS_CONNECTED, 0, NULL, text); /* last: what the user sends in it must not overtake the SUBs */
@@ -255,8 +275,8 @@ static void on_ok(struct ls_client *client, const struct message *m)
     if (wire_uint(header, "tag", &number)) {
         if (number == HELLO_TAG && client->phase == CLIENT_CONNECTING)
             on_welcome(client, header);
-        else
-            wait_answer(client, number, m);
+        else if (!wait_answer(client, number, m))
+            adm_answer(client, number, m);
     } else if (wire_uint(header, "upto", &number)) {
         publish_ok(client, header, number);
     } else if (wire_uint(header, "cid", &number)) {
@@ -268,6 +288,12 @@ static void on_err_rid(struct ls_client *client, uint64_t rid, const struct ls_e
 {
     if (!request_err(client, rid, err))
         serve_err(client, rid, err);
+}
+
+static void on_tagged_err(struct ls_client *client, uint64_t tag, const struct message *m)
+{
+    if (!wait_answer(client, tag, m))
+        adm_answer(client, tag, m);
 }
 
 static void on_err(struct ls_client *client, const struct message *m)
@@ -282,7 +308,7 @@ static void on_err(struct ls_client *client, const struct message *m)
     else if (wire_uint(header, "tag", &number) && number == HELLO_TAG)
         on_refused_hello(client, &err);
     else if (wire_uint(header, "tag", &number))
-        wait_answer(client, number, m);
+        on_tagged_err(client, number, m);
     else if (wire_uint(header, "rid", &number))
         on_err_rid(client, number, &err);
     else if (wire_uint(header, "n", &number))
@@ -367,7 +393,9 @@ static bool receive(struct ls_client *client, void (*handle)(struct ls_client *c
 {
     zmq_msg_t frames[FRAMES_MAX];
     struct ls_slice slices[FRAMES_MAX] = {{0}};
+    heart_lock(client);
     int count = take_frames(client, frames);
+    heart_unlock(client);
     if (!count)
         return false;
     for (int i = 0; i < count; i++)
@@ -400,17 +428,31 @@ static bool monitor_says_lost(struct ls_client *client)
 
 void session_ping(struct ls_client *client, int64_t now)
 {
-    struct buf *h = client_header(client);
-    buf_pack_map(h, 0);
     client->pinged_at = now;
-    client_send(client, "PING", h, (struct ls_slice){0});
+    client_send(client, "PING", &client->ping, (struct ls_slice){0});
 }
 
-/* A PING is due after hb without a word from us, or from the broker (which does not answer ACKs). */
+static bool has_input(void *socket)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    return socket && !zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) && (events & ZMQ_POLLIN);
+}
+
+bool session_beat(struct ls_client *client, int64_t now)
+{
+    client->pinged_at = client->spoke_at = now;
+    send_frames(client, "PING", &client->ping, (struct ls_slice){0}); /* a broken pipe is the monitor's to tell */
+    return has_input(client->socket);
+}
+
+/* A PING is due after hb without a word from us, or from the broker (which does not answer ACKs), or without stats. */
 static int64_t ping_at(const struct ls_client *client)
 {
-    int64_t silence = client->heard_at > client->pinged_at ? client->heard_at : client->pinged_at;
-    return (client->spoke_at < silence ? client->spoke_at : silence) + client->options.hb_ms;
+    int64_t spoke_at = client->spoke_at, silence = client->pinged_at;
+    if (client->heard_at > silence && !client->has_stats)
+        silence = client->heard_at;
+    return (spoke_at < silence ? spoke_at : silence) + client->options.hb_ms;
 }
 
 static int64_t silent_at(const struct ls_client *client)
@@ -433,11 +475,12 @@ int64_t session_due(const struct ls_client *client)
     return INT64_MAX;
 }
 
-bool session_has_input(void *socket)
+bool session_has_input(struct ls_client *client, void *socket)
 {
-    int events = 0;
-    size_t size = sizeof events;
-    return socket && !zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) && (events & ZMQ_POLLIN);
+    heart_lock(client);
+    bool has = has_input(socket);
+    heart_unlock(client);
+    return has;
 }
 
 void session_tick(struct ls_client *client, int64_t now)
@@ -447,7 +490,7 @@ void session_tick(struct ls_client *client, int64_t now)
     if (client->phase != CLIENT_CONNECTING && client->phase != CLIENT_READY)
         return;
     /* What has arrived comes first: it may be a good-bye, or the sign of life that seems to be missing. */
-    if (!session_has_input(client->socket)) {
+    if (!session_has_input(client, client->socket)) {
         if (monitor_says_lost(client))
             lose_unreachable(client, client->phase == CLIENT_READY ? "lost the connection to" : "cannot connect to");
         else if (now >= silent_at(client))

@@ -146,16 +146,23 @@ static void pack_positions(struct buf *h, const struct subscription *sub)
 void subscription_send(struct ls_client *client, struct subscription *sub)
 {
     struct buf *h = client_header(client);
+    bool has_about = sub->about.len > 0;
     bool has_from = sub->position_count || sub->from.len;
     bool has_window = sub->window || sub->window_changed;
     sub->consumed = 0;
-    buf_pack_map(h, sub->request_pairs + 1 + has_from + has_window);
+    buf_pack_map(h, sub->request_pairs + 1 + has_from + has_window + sub->service + has_about);
     buf_pack_str(h, "cid");
     buf_pack_uint(h, sub->cid);
     buf_add(h, sub->request.data, sub->request.len);
     if (has_window) {
         buf_pack_str(h, "window");
         buf_pack_uint(h, sub->window);
+    }
+    if (sub->service)
+        buf_pair_uint(h, "slots", sub->slots);
+    if (has_about) {
+        buf_pack_str(h, "about");
+        buf_add(h, sub->about.data, sub->about.len);
     }
     if (sub->position_count) {
         pack_positions(h, sub);
@@ -195,6 +202,12 @@ uint32_t ls_subscribe(struct ls_client *client, const struct ls_subscription *su
     if (!subscription->single)
         add_batch(sub);
     pack_from(&sub->from, &subscription->from);
+    for (size_t i = 0; i < subscription->position_count && !sub->durable; i++) {
+        sub->positions = xgrow(sub->positions, &sub->position_room, i + 1, sizeof *sub->positions);
+        sub->positions[i].stream = xstrdup(subscription->positions[i].stream);
+        sub->positions[i].next = subscription->positions[i].next;
+        sub->position_count++;
+    }
     subscription_send(client, sub);
     return sub->cid;
 }
@@ -321,6 +334,7 @@ static void subscription_free(struct subscription *sub)
     free(sub->acks);
     free(sub->stream);
     buf_fini(&sub->request);
+    buf_fini(&sub->about);
     buf_fini(&sub->from);
     free(sub);
 }

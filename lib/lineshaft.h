@@ -130,6 +130,9 @@ struct ls_client_options {
     ls_notice_fn *notice;       /* changes worth a log line; may be NULL */
     void *arg;                  /* for notice */
     void *context;              /* a libzmq context to share; default: one of its own */
+    bool heartbeat_thread;      /* signs of life come from a thread of their own: callbacks may take long */
+    int stall_ms;               /* ... but without a step for so long it falls silent; default 600000 */
+    struct ls_slice routes;     /* HTTP routes for HELLO: a msgpack array of {method, path, topic, summary?} */
 };
 
 /* ls_client_open makes a client; it neither waits nor needs a running broker: the first step connects. NULL with
@@ -143,6 +146,15 @@ int ls_client_wait(struct ls_client *client, int timeout_ms, struct ls_error *er
  * here), sends batches, acknowledgements, credit and signs of life, reconnects. Returns the number of messages
  * handled (0: timeout or a signal), or -1 when the client has ended for good (LS_ENDED). */
 int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *err);
+
+/* With `heartbeat_thread` a callback, or whatever else keeps its thread from ls_client_step, may take minutes: the session
+ * stands, and is used again afterwards. The rest of the rule stays: only one thread calls this library. A loop that never
+ * comes back is not kept alive: after stall_ms without a step one line goes to standard error and the broker, hearing
+ * nothing, ends the session. The thread takes no signals.
+ *
+ * ls_stats sets the numbers that travel with signs of life: one msgpack map {name: number} of at most 4 KiB, shown by
+ * `ADM stats` and /metrics until the next. From then on one is sent at least every hb_ms. BAD_VALUE, TOO_BIG. */
+int ls_stats(struct ls_client *client, struct ls_slice map, struct ls_error *err);
 
 /* ls_client_fd and ls_client_due let the client live in another poll loop: before each poll ask ls_client_due for the
  * longest wait in ms (0: call ls_client_step(client, 0) at once), poll the descriptor for reading no longer than
@@ -166,6 +178,7 @@ struct ls_counters {
     uint64_t received;                                             /* events handed to handlers */
     uint64_t connects;                                             /* sessions that stood */
     uint64_t unacked, unacked_bytes;                               /* now */
+    uint64_t calls;                                                /* in this worker's hands now */
 };
 void ls_client_counters(const struct ls_client *client, struct ls_counters *counters);
 
@@ -211,6 +224,12 @@ struct ls_from {
     uint64_t value; /* LS_FROM_LAST: number of events (0 is 1); LS_FROM_SEQ: sequence number; LS_FROM_TIME: us */
 };
 
+/* Where a reader of a stream goes on. */
+struct ls_position {
+    const char *stream;
+    uint64_t next;
+};
+
 /* A subscription: durable if `consumer` is set, else ephemeral. Everything is copied. Zero members mean the
  * protocol's defaults. */
 struct ls_subscription {
@@ -218,6 +237,8 @@ struct ls_subscription {
     const char *stream;           /* ephemeral: absent, all streams and the topics that no stream keeps */
     const char *const *topics;    /* patterns, NULL-terminated (`takes` when a consumer is created) */
     struct ls_from from;
+    const struct ls_position *positions; /* ephemeral, instead of `from`: where to begin in the streams that it names; in */
+    size_t position_count;               /* others at their end. With `stream`: at most that one */
     uint32_t window;              /* events under way to this client, default 256 */
     uint64_t window_bytes;        /* durable only */
     bool single;                  /* events in messages of their own; default: the broker may batch them */
@@ -314,6 +335,7 @@ struct ls_call {
 struct ls_service {
     const char *const *topics; /* patterns, NULL-terminated; copied */
     uint32_t slots;            /* requests at a time, default 1 */
+    struct ls_slice about;     /* what it says of itself (ADM services): one msgpack map of at most 4 KiB, copied; or empty */
     /* A request came: answer with ls_reply or ls_reply_error, now or later. */
     void (*request)(void *arg, struct ls_call *call, const struct ls_event *request);
     /* Nobody waits any more; may be NULL. Reasons: the protocol's (cancelled, timeout, gone), "lost" (the session
@@ -326,6 +348,12 @@ struct ls_service {
 /* ls_serve offers to answer requests; like ls_subscribe in everything else (number, notice, reconnect,
  * ls_unsubscribe). */
 uint32_t ls_serve(struct ls_client *client, const struct ls_service *service, struct ls_error *err);
+
+/* ls_service_update changes the slots of a service and what it says of itself, now and in later sessions. Slots 0: nothing
+ * new arrives, what is under way goes on. An empty `about` keeps what was there. NOT_FOUND, BAD_VALUE, TOO_BIG; a refusal by
+ * the broker arrives as the notice LS_STALE. */
+int ls_service_update(struct ls_client *client, uint32_t subscription, uint32_t slots, struct ls_slice about,
+                      struct ls_error *err);
 
 /* ls_reply sends a part of at most the broker's body_max or 1 MiB; `more` are further keys for the REP map, as a
  * msgpack map, or empty. With `last` the call is over and its pointer dead. BUSY (again): no credit, wait for
@@ -360,6 +388,12 @@ int64_t ls_read_wait(struct ls_client *client, const struct ls_range *range, ls_
  * the caller's, free(). Errors: the broker's, UNREACHABLE, TIMEOUT. */
 int ls_adm_wait(struct ls_client *client, struct ls_slice request, int timeout_ms, char **reply, size_t *len,
                 struct ls_error *err);
+
+/* ls_adm does the same without waiting: `fn` is called exactly once, with the OK map, or with `err` and an empty reply. A
+ * question survives reconnects (it is asked again) and has no deadline; one that is open at ls_client_close ends without its
+ * callback. USAGE. */
+typedef void ls_adm_fn(void *arg, struct ls_slice reply, const struct ls_error *err);
+int ls_adm(struct ls_client *client, struct ls_slice request, ls_adm_fn *fn, void *arg, struct ls_error *err);
 
 /* ---- live feed (protocol.md, "Live feed"): no session, best effort, gaps show in seq ---- */
 

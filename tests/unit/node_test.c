@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node runner: a small kind in a process of its own, in dialogue with a scripted broker. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "lib/node.h"
+#include "tests/unit/script.h"
+
+#define CONSUMER 1 /* the numbers of the node's subscriptions */
+#define SERVICE 2
+#define FLOOD 1500 /* more than the client's window of unacknowledged events */
+
+/* ---- the kind ---- */
+
+static int hold_fd; /* the node waits for a byte from the test here */
+
+struct options {
+    const char *greeting;
+};
+
+struct tester {
+    struct node *node;
+    const struct options *options;
+    struct ls_call *call;
+    uint64_t seq;
+    struct timer timer;
+    int64_t tick_at;
+    int pipes[2][2];
+    int stale, ready;
+};
+
+static void tell(struct tester *t, const char *topic, const char *subject)
+{
+    const struct ls_event event = {.topic = ls_str(topic), .subject = ls_str(subject)};
+    node_publish(t->node, &event);
+}
+
+static void answer(struct tester *t, const char *text)
+{
+    struct ls_call *call = t->call;
+    t->call = NULL;
+    assert_int_equal(ls_reply(call, ls_str(text), (struct ls_slice){0}, true, NULL), 0);
+}
+
+static void on_timer(void *self, struct timer *timer)
+{
+    struct tester *t = self;
+    assert_ptr_equal(timer, &t->timer);
+    node_settle(t->node, CONSUMER, t->seq, LS_DONE, NULL);
+}
+
+static int tester_open(void *self, struct node *node, const void *options, struct ls_error *err)
+{
+    struct tester *t = self;
+    struct buf about = {0};
+    t->node = node;
+    t->options = options;
+    t->timer.fire = on_timer;
+    t->tick_at = INT64_MAX;
+    assert_string_equal(node_name(node), "n");
+    assert_string_equal(node_member(node), "n.1");
+    buf_pack_map(&about, 1);
+    buf_pair_str(&about, "model", "toy");
+    node_about(node, ls_bytes(about.data, about.len));
+    buf_fini(&about);
+    if (t->options->greeting && strcmp(t->options->greeting, "fail") == 0)
+        return error_set(err, "SYSTEM", "asked to fail");
+    return 0;
+}
+
+static enum ls_verdict tester_event(void *self, const struct ls_event *event, struct ls_error *err)
+{
+    struct tester *t = self;
+    ++*node_metric(t->node, 0);
+    if (ls_slice_is(event->topic, "e.done"))
+        return LS_DONE;
+    if (ls_slice_is(event->topic, "e.later")) {
+        t->seq = event->seq;
+        node_working(t->node, event->subscription, event->seq);
+        node_timer_set(t->node, &t->timer, 0);
+        return LS_PENDING;
+    }
+    error_set(err, "FAILED", "no good");
+    err->retry_ms = 20;
+    return ls_slice_is(event->topic, "e.retry") ? LS_RETRY : LS_REJECT;
+}
+
+static void on_hold(void *arg, int fd, uint32_t events)
+{
+    struct tester *t = arg;
+    char byte;
+    assert_true(events & EPOLLIN);
+    assert_int_equal(read(fd, &byte, 1), 1);
+    node_unwatch(t->node, fd);
+    if (t->call)
+        answer(t, "held");
+}
+
+static void on_stale(void *arg, int fd, uint32_t events)
+{
+    (void) fd, (void) events;
+    ((struct tester *) arg)->stale++;
+}
+
+/* Both pipes are ready in one turn. The first called closes the other and opens a silent one, which gets its number. */
+static void on_pair(void *arg, int fd, uint32_t events)
+{
+    struct tester *t = arg;
+    int other = fd == t->pipes[0][0] ? 1 : 0;
+    (void) events;
+    node_unwatch(t->node, fd);
+    node_unwatch(t->node, t->pipes[other][0]);
+    close(t->pipes[other][0]);
+    close(t->pipes[other][1]);
+    assert_int_equal(pipe(t->pipes[other]), 0);
+    node_watch(t->node, t->pipes[other][0], EPOLLIN, on_stale, t);
+    t->ready++;
+    t->tick_at = clock_mono_ms();
+}
+
+static void watch_pair(struct tester *t)
+{
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pipe(t->pipes[i]), 0);
+        assert_int_equal(write(t->pipes[i][1], "x", 1), 1);
+        node_watch(t->node, t->pipes[i][0], EPOLLIN, on_stale, t);
+        node_watch(t->node, t->pipes[i][0], EPOLLIN, on_pair, t); /* again: changes the function */
+    }
+}
+
+static enum ls_verdict flood(struct tester *t)
+{
+    char subject[16];
+    for (int i = 0; i < FLOOD; i++) {
+        snprintf(subject, sizeof subject, "%d", i);
+        tell(t, "t.flood", subject);
+    }
+    answer(t, "flooded");
+    return LS_DONE;
+}
+
+static enum ls_verdict tester_request(void *self, struct ls_call *call, const struct ls_event *request, struct ls_error *err)
+{
+    struct tester *t = self;
+    char byte;
+    t->call = call;
+    if (ls_slice_is(request->topic, "r.hold")) {
+        node_watch(t->node, hold_fd, EPOLLIN, on_hold, t);
+        return LS_PENDING;
+    }
+    if (ls_slice_is(request->topic, "r.parts"))
+        return ls_reply(call, ls_str("one"), (struct ls_slice){0}, false, err) ? LS_REJECT : LS_PENDING;
+    if (ls_slice_is(request->topic, "r.pair")) {
+        watch_pair(t);
+        return LS_PENDING;
+    }
+    if (ls_slice_is(request->topic, "r.block")) {
+        assert_int_equal(read(hold_fd, &byte, 1), 1);
+        answer(t, "late");
+        return LS_DONE;
+    }
+    if (ls_slice_is(request->topic, "r.flood"))
+        return flood(t);
+    t->call = NULL;
+    if (ls_slice_is(request->topic, "r.fail")) {
+        error_set(err, "FAILED", "had enough");
+        node_fail(t->node, err);
+        return LS_PENDING;
+    }
+    error_set(err, "BAD_VALUE", "not so");
+    return ls_slice_is(request->topic, "r.retry") ? LS_RETRY : LS_REJECT;
+}
+
+static void tester_cancelled(void *self, struct ls_call *call, const char *reason)
+{
+    struct tester *t = self;
+    if (call == t->call)
+        t->call = NULL;
+    tell(t, "t.cancelled", reason);
+}
+
+static void tester_credit(void *self, struct ls_call *call)
+{
+    assert_int_equal(call->credit, 2);
+    answer(self, "two");
+}
+
+static void tester_connected(void *self, const struct ls_error *err)
+{
+    struct tester *t = self;
+    if (t->options->greeting)
+        tell(t, err ? "t.lost" : "t.connected", t->options->greeting);
+}
+
+static int64_t tester_tick(void *self, int64_t now)
+{
+    struct tester *t = self;
+    if (now < t->tick_at)
+        return t->tick_at;
+    if (t->ready++ < 3) /* turns enough for a stale report to show */
+        return t->tick_at = now + 1;
+    answer(t, t->stale ? "stale" : "fresh");
+    return t->tick_at = INT64_MAX;
+}
+
+static size_t tester_busy(void *self)
+{
+    return ((struct tester *) self)->call != NULL;
+}
+
+static void tester_close(void *self)
+{
+    struct tester *t = self;
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++)
+            if (t->pipes[i][j])
+                close(t->pipes[i][j]);
+}
+
+static const struct kind_option OPTIONS[] = {{"greeting", KIND_TEXT, 0, offsetof(struct options, greeting), .help = "."}, {0}};
+static const struct kind_route ROUTES[] = {
+    {"GET", "/api/parts", "r.parts", "Parts."}, {"POST", "/api/other", "other.topic", NULL}, {0}};
+static const struct kind_metric METRICS[] = {{"seen_total", "."}, {0}};
+static const struct kind KIND = {.name = "tester", .summary = ".", .options = OPTIONS, .options_size = sizeof(struct options),
+                                 .slots = 3, .routes = ROUTES, .metrics = METRICS};
+static const struct node_code CODE = {
+    .kind = &KIND, .size = sizeof(struct tester), .open = tester_open, .event = tester_event, .request = tester_request,
+    .cancelled = tester_cancelled, .credit = tester_credit, .connected = tester_connected, .tick = tester_tick,
+    .busy = tester_busy, .close = tester_close};
+
+/* ---- the bench ---- */
+
+struct bench {
+    struct script s; /* first */
+    pid_t node;
+    int hold, url;
+    int pings;
+};
+
+static const char WIRED[] = "{\"node\": \"n\", \"takes\": [\"e.>\"], \"consumer\": \"n\", \"serves\": [\"r.>\"], \"window\": 5,"
+                            " \"options\": {%s}}";
+
+static _Noreturn void be_the_node(int url_fd)
+{
+    char url[64] = "";
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(url_fd, url, sizeof url - 1) <= 0)
+        _exit(99);
+    setenv("LINESHAFT_URL", url, 1);
+    setenv("LINESHAFT_NODE", "n", 1);
+    setenv("LINESHAFT_MEMBER", "n.1", 1);
+    setenv("LINESHAFT_CONSUMER", "n", 1);
+    exit(node_run(&CODE));
+}
+
+/* The node's process is made before this one has threads of its own. */
+static void start_node(struct bench *b, const char *json)
+{
+    int hold[2], url[2];
+    assert_int_equal(pipe(hold), 0);
+    assert_int_equal(pipe(url), 0);
+    if (json)
+        setenv("LINESHAFT_OPTIONS", json, 1);
+    else
+        unsetenv("LINESHAFT_OPTIONS");
+    setenv("LINESHAFT_HB_MS", "1000", 1);
+    fflush(NULL);
+    b->node = fork();
+    if (b->node == 0) {
+        hold_fd = hold[0];
+        close(hold[1]);
+        close(url[1]);
+        be_the_node(url[0]);
+    }
+    close(hold[0]);
+    close(url[0]);
+    b->hold = hold[1];
+    b->url = url[1];
+    b->s.context = zmq_ctx_new();
+    bind_script(&b->s);
+    assert_int_equal(write(b->url, b->s.url, strlen(b->s.url)), (ssize_t) strlen(b->s.url));
+}
+
+static void start_wired(struct bench *b, const char *options)
+{
+    char json[400];
+    snprintf(json, sizeof json, WIRED, options);
+    start_node(b, json);
+}
+
+static int bench_setup(void **state)
+{
+    *state = xcalloc(1, sizeof(struct bench));
+    unsetenv("LINESHAFT_DRAIN_MS");
+    return 0;
+}
+
+static int bench_teardown(void **state)
+{
+    struct bench *b = *state;
+    if (b->node) {
+        kill(b->node, SIGKILL);
+        waitpid(b->node, NULL, 0);
+    }
+    if (b->s.context) {
+        zmq_close(b->s.socket);
+        zmq_ctx_term(b->s.context);
+        close(b->hold);
+        close(b->url);
+    }
+    buf_fini(&b->s.header);
+    buf_fini(&b->s.body);
+    free(b);
+    return 0;
+}
+
+static void hear_node(struct bench *b)
+{
+    zmq_pollitem_t item = {b->s.socket, 0, ZMQ_POLLIN, 0};
+    assert_int_equal(zmq_poll(&item, 1, PATIENCE_MS), 1);
+    assert_true(hear(&b->s));
+    if (strcmp(b->s.verb, "PING") == 0) {
+        b->pings++;
+        say(&b->s, "PONG", "u:now_us", 1, "b:session", 1);
+    }
+}
+
+static void expect_node(struct bench *b, const char *verb)
+{
+    do
+        hear_node(b);
+    while (strcmp(b->s.verb, "PING") == 0);
+    assert_string_equal(b->s.verb, verb);
+}
+
+static void welcome_node(struct bench *b)
+{
+    expect_node(b, "HELLO");
+    say(&b->s, "OK", "u:tag", 0, "u:v", 1, "s:server", "script/1");
+}
+
+static void wire_node(struct bench *b, const char *options)
+{
+    start_wired(b, options);
+    welcome_node(b);
+    for (int i = 0; i < 2; i++) {
+        expect_node(b, "SUB");
+        say(&b->s, "OK", "u:cid", (int) heard_uint(&b->s, "cid"));
+    }
+}
+
+static void send_event(struct bench *b, const char *topic, int seq)
+{
+    struct buf header = {0}, event = {0};
+    buf_pack_map(&header, 3);
+    buf_pair_uint(&header, "cid", CONSUMER);
+    buf_pair_uint(&header, "seq", (uint64_t) seq);
+    buf_pair_str(&header, "stream", "events");
+    event_header(&event, topic, "e1");
+    send_frames(&b->s, "MSG", &header, ls_bytes(event.data, event.len), ls_str("{}"));
+    buf_fini(&header);
+    buf_fini(&event);
+}
+
+static void send_request(struct bench *b, const char *topic, int rid, int parts)
+{
+    say(&b->s, "REQ", "u:cid", SERVICE, "u:rid", rid, "s:topic", topic, "u:timeout", 60000, "u:parts", parts);
+}
+
+static void expect_seq(struct bench *b, const char *verb, uint64_t seq)
+{
+    uint64_t got = 0;
+    uint32_t items;
+    expect_node(b, verb);
+    struct mp seqs = heard(&b->s, "seqs");
+    assert_true(mp_array(&seqs, &items) && items == 1 && mp_uint(&seqs, &got));
+    assert_int_equal(got, seq);
+}
+
+static void expect_answer(struct bench *b, int rid, const char *text)
+{
+    expect_node(b, "REP");
+    assert_int_equal(heard_uint(&b->s, "rid"), rid);
+    assert_true(ls_slice_is(ls_bytes(b->s.body.data, b->s.body.len), text));
+}
+
+static void expect_refusal(struct bench *b, int rid, uint64_t number, bool again)
+{
+    expect_node(b, "REP");
+    assert_int_equal(heard_uint(&b->s, "rid"), rid);
+    assert_int_equal(heard_uint(&b->s, "number"), number);
+    assert_int_equal(wire_bool(mp_over(b->s.header.data, b->s.header.len), "again"), again);
+    heard(&b->s, "error");
+}
+
+static void release(struct bench *b)
+{
+    assert_int_equal(write(b->hold, "x", 1), 1);
+}
+
+static void expect_exit(struct bench *b, int status)
+{
+    int got, left = PATIENCE_MS;
+    pid_t ended;
+    while ((ended = waitpid(b->node, &got, WNOHANG)) == 0 && left-- > 0)
+        zmq_poll(NULL, 0, 1);
+    assert_int_equal(ended, b->node);
+    b->node = 0;
+    assert_true(WIFEXITED(got));
+    assert_int_equal(WEXITSTATUS(got), status);
+}
+
+/* Its last words: the end of each subscription, then of the session. */
+static void expect_farewell(struct bench *b)
+{
+    uint64_t tag;
+    do
+        expect_node(b, "BYE");
+    while (!wire_uint(mp_over(b->s.header.data, b->s.header.len), "tag", &tag));
+    say(&b->s, "OK", "u:tag", 0);
+}
+
+/* ---- the rules ---- */
+
+static void it_introduces_itself(void **state)
+{
+    struct bench *b = *state;
+    struct ls_slice text = {0};
+    uint32_t count = 0;
+    start_wired(b, "");
+    welcome_node(b);
+    assert_true(heard_is(&b->s, "client", "n") && heard_is(&b->s, "member", "n.1"));
+    struct mp routes = heard(&b->s, "routes");
+    assert_true(mp_array(&routes, &count) && count == 1); /* the other route's topic is not served here */
+    assert_true(wire_str(routes, "path", &text) && ls_slice_is(text, "/api/parts"));
+    for (int i = 0; i < 2; i++) {
+        expect_node(b, "SUB");
+        if (heard_uint(&b->s, "cid") == CONSUMER) {
+            assert_true(heard_is(&b->s, "consumer", "n"));
+            assert_int_equal(heard_uint(&b->s, "window"), 5);
+        } else {
+            assert_int_equal(heard_uint(&b->s, "slots"), 3);
+            assert_true(wire_str(heard(&b->s, "about"), "model", &text) && ls_slice_is(text, "toy"));
+        }
+    }
+}
+
+static void verdicts_settle_events(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_event(b, "e.done", 1);
+    expect_seq(b, "ACK", 1);
+    send_event(b, "e.retry", 2);
+    expect_seq(b, "NAK", 2);
+    assert_int_equal(heard_uint(&b->s, "delay"), 20);
+    assert_true(heard_is(&b->s, "error", "no good"));
+    send_event(b, "e.reject", 3);
+    expect_seq(b, "TERM", 3);
+    send_event(b, "e.later", 4);
+    expect_seq(b, "WIP", 4);
+    expect_seq(b, "ACK", 4);
+}
+
+static void a_request_is_answered_in_parts_as_credit_comes(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.parts", 7, 1);
+    expect_answer(b, 7, "one");
+    assert_true(wire_bool(mp_over(b->s.header.data, b->s.header.len), "more"));
+    say(&b->s, "MORE", "u:rid", 7, "u:parts", 2);
+    expect_answer(b, 7, "two");
+    send_request(b, "r.retry", 8, 1);
+    expect_refusal(b, 8, 400, true);
+    send_request(b, "r.reject", 9, 1);
+    expect_refusal(b, 9, 400, false);
+}
+
+static void cancelling_reaches_the_kind(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.hold", 7, 1);
+    say(&b->s, "CANCEL", "u:rid", 7, "s:reason", "timeout");
+    expect_node(b, "PUB");
+    assert_true(heard_is(&b->s, "topic", "t.cancelled") && heard_is(&b->s, "subject", "timeout"));
+}
+
+static void a_slow_callback_keeps_the_session(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.block", 7, 1);
+    for (b->pings = 0; b->pings < 8;) { /* one each half of hb: far more than the three hb that a broker waits */
+        hear_node(b);
+        assert_string_equal(b->s.verb, "PING");
+    }
+    release(b);
+    expect_answer(b, 7, "late");
+    send_request(b, "r.reject", 8, 1); /* in the same session */
+    expect_refusal(b, 8, 400, false);
+}
+
+static void numbers_travel_with_signs_of_life(void **state)
+{
+    struct bench *b = *state;
+    uint64_t events = 0, seen = 0, requests = 0;
+    wire_node(b, "");
+    send_event(b, "e.done", 1);
+    send_request(b, "r.reject", 2, 1);
+    for (int i = 0; i < 50 && !(events && requests); i++) {
+        struct mp stats;
+        hear_node(b);
+        if (strcmp(b->s.verb, "PING") || !mp_find(mp_over(b->s.header.data, b->s.header.len), "stats", &stats))
+            continue;
+        wire_uint(stats, "tester_events_total", &events);
+        wire_uint(stats, "tester_requests_total", &requests);
+        wire_uint(stats, "tester_seen_total", &seen);
+    }
+    assert_true(events == 1 && seen == 1 && requests == 1);
+}
+
+static void watches_may_change_inside_their_callbacks(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.pair", 7, 1);
+    expect_answer(b, 7, "fresh");
+}
+
+static void publishing_more_than_the_window_keeps_the_order(void **state)
+{
+    struct bench *b = *state;
+    int seen = 0;
+    struct ls_slice header, body, subject;
+    wire_node(b, "");
+    send_request(b, "r.flood", 7, 1);
+    while (seen < FLOOD) {
+        hear_node(b);
+        if (strcmp(b->s.verb, "PUB"))
+            continue;
+        uint64_t n = heard_uint(&b->s, "n"), batch = 0;
+        struct mp map = mp_over(b->s.header.data, b->s.header.len);
+        struct ls_slice packed = ls_bytes(b->s.body.data, b->s.body.len);
+        header = ls_bytes(b->s.header.data, b->s.header.len);
+        wire_uint(map, "batch", &batch);
+        for (uint64_t i = 0; i < (batch ? batch : 1); i++) {
+            char expected[16];
+            snprintf(expected, sizeof expected, "%d", seen++);
+            assert_true(!batch || wire_packed_next(&packed, &header, &body));
+            assert_true(wire_str(wire_map(header), "subject", &subject) && ls_slice_is(subject, expected));
+        }
+        say(&b->s, "OK", "u:upto", (int) (n + (batch ? batch : 1) - 1), "s:level", "disk");
+    }
+}
+
+static void the_kind_hears_of_lost_and_found_sessions(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "\"greeting\": \"hi\"");
+    expect_node(b, "PUB");
+    assert_true(heard_is(&b->s, "topic", "t.connected") && heard_is(&b->s, "subject", "hi"));
+    say(&b->s, "OK", "u:upto", 1, "s:level", "disk");
+    say(&b->s, "ERR", "s:name", "NO_SESSION", "u:number", 401, "s:text", "who?");
+    welcome_node(b);
+    expect_node(b, "SUB");
+    expect_node(b, "SUB");
+    expect_node(b, "PUB");
+    assert_true(heard_is(&b->s, "topic", "t.lost"));
+    expect_node(b, "PUB");
+    assert_true(heard_is(&b->s, "topic", "t.connected"));
+}
+
+/* ---- the end ---- */
+
+static void expect_pause(struct bench *b)
+{
+    expect_node(b, "SUB");
+    assert_true(heard_uint(&b->s, "cid") == SERVICE && heard_uint(&b->s, "slots") == 0);
+    expect_node(b, "MORE");
+    assert_true(heard_uint(&b->s, "cid") == CONSUMER && heard_uint(&b->s, "window") == 0);
+}
+
+static void sigterm_lets_open_calls_finish_and_takes_no_new_ones(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.hold", 7, 1);
+    send_event(b, "e.done", 1);
+    expect_seq(b, "ACK", 1); /* so the request before it was taken, too */
+    kill(b->node, SIGTERM);
+    expect_pause(b);
+    send_event(b, "e.done", 2); /* it crossed the pause: it goes back with the session */
+    send_request(b, "r.hold", 8, 1);
+    expect_refusal(b, 8, 503, true);
+    release(b);
+    expect_answer(b, 7, "held");
+    expect_farewell(b);
+    expect_exit(b, 0);
+}
+
+static void draining_has_a_limit(void **state)
+{
+    struct bench *b = *state;
+    setenv("LINESHAFT_DRAIN_MS", "1", 1);
+    wire_node(b, "");
+    send_request(b, "r.hold", 7, 1);
+    send_event(b, "e.done", 1);
+    expect_seq(b, "ACK", 1);
+    kill(b->node, SIGTERM);
+    expect_pause(b);
+    while (strcmp(b->s.verb, "PUB"))
+        hear_node(b);
+    assert_true(heard_is(&b->s, "topic", "t.cancelled") && heard_is(&b->s, "subject", "gone"));
+    while (strcmp(b->s.verb, "BYE"))
+        hear_node(b);
+    expect_farewell(b);
+    expect_exit(b, 0);
+}
+
+static void a_second_signal_ends_it_at_once(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.hold", 7, 1);
+    send_event(b, "e.done", 1);
+    expect_seq(b, "ACK", 1);
+    kill(b->node, SIGINT);
+    expect_pause(b);
+    kill(b->node, SIGTERM);
+    expect_exit(b, 1);
+}
+
+static void a_failing_kind_ends_the_node(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_request(b, "r.fail", 7, 1);
+    expect_node(b, "PUB"); /* the call that nobody answers any more is cancelled */
+    expect_farewell(b);
+    expect_exit(b, 1);
+}
+
+static void a_kind_that_cannot_open_ends_the_node(void **state)
+{
+    struct bench *b = *state;
+    start_wired(b, "\"greeting\": \"fail\"");
+    expect_exit(b, 1);
+}
+
+static void a_replaced_node_ends(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    say(&b->s, "GOODBYE", "s:reason", "replaced");
+    expect_exit(b, 1);
+}
+
+static void a_refused_subscription_ends_the_node(void **state)
+{
+    struct bench *b = *state;
+    start_wired(b, "");
+    welcome_node(b);
+    expect_node(b, "SUB");
+    say(&b->s, "ERR", "u:cid", CONSUMER, "s:name", "NO_CONSUMER", "u:number", 404, "s:text", "none");
+    while (strcmp(b->s.verb, "BYE"))
+        hear_node(b);
+    expect_farewell(b);
+    expect_exit(b, 1);
+}
+
+static void a_bad_environment_is_status_2(void **state)
+{
+    struct bench *b = *state;
+    static const char *const BAD[] = {NULL, "", "[]", "{\"node\": \"n\", \"serves\": [1]}", "{\"options\": {\"greting\": \"x\"}}",
+                                      "{\"window\": \"much\"}"};
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        start_node(b, BAD[i]);
+        expect_exit(b, 2);
+        zmq_close(b->s.socket);
+        zmq_ctx_term(b->s.context);
+        b->s.context = NULL;
+        b->s.port = 0;
+        close(b->hold);
+        close(b->url);
+    }
+}
+
+#define RULE(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RULE(it_introduces_itself),
+        RULE(verdicts_settle_events),
+        RULE(a_request_is_answered_in_parts_as_credit_comes),
+        RULE(cancelling_reaches_the_kind),
+        RULE(a_slow_callback_keeps_the_session),
+        RULE(numbers_travel_with_signs_of_life),
+        RULE(watches_may_change_inside_their_callbacks),
+        RULE(publishing_more_than_the_window_keeps_the_order),
+        RULE(the_kind_hears_of_lost_and_found_sessions),
+        RULE(sigterm_lets_open_calls_finish_and_takes_no_new_ones),
+        RULE(draining_has_a_limit),
+        RULE(a_second_signal_ends_it_at_once),
+        RULE(a_failing_kind_ends_the_node),
+        RULE(a_kind_that_cannot_open_ends_the_node),
+        RULE(a_replaced_node_ends),
+        RULE(a_refused_subscription_ends_the_node),
+        RULE(a_bad_environment_is_status_2),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
