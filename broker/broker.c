@@ -16,6 +16,7 @@
 #include <czmq.h>
 
 #define UPKEEP_MS 1000
+#define PAUSE_MS (UPKEEP_MS * 3 / 2) /* between two turns: then the whole process, or the machine, stood still */
 #define DRAIN_TURNS_MAX 100
 #define SLOW_MS 2                 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
@@ -173,6 +174,7 @@ static int open_parts(struct broker *b, struct ls_error *err)
     heap_set(&b->timers, &b->upkeep_timer, b->now_ms + UPKEEP_MS);
     guard_init(b);
     stats_init(b);
+    services_init(b);
     return 0;
 }
 
@@ -237,6 +239,7 @@ static void receive(struct broker *b, const zmq_pollitem_t items[POLL_COUNT])
 /* Everything that follows from what was received, committed or became due. */
 static void settle(struct broker *b)
 {
+    deadletters_replayed(b);
     for (size_t i = 0; i < b->stream_count; i++) {
         struct stream *s = &b->streams[i];
         settle_synced(s);
@@ -274,7 +277,10 @@ void broker_step(struct broker *b, int64_t wait_ms)
     for (size_t i = 0; b->waits_for_slow && i < b->stream_count; i++)
         b->streams[i].committed = true; /* who was slow may read again */
     b->lagging = b->waits_for_slow = false;
+    int64_t before = b->now_ms;
     read_clocks(b);
+    if (b->now_ms - before > PAUSE_MS)
+        b->woke_ms = b->now_ms;
     b->memory = stats_memory(b);
     routes_trim(b);
     receive(b, items);
@@ -314,10 +320,12 @@ static void finish_work(struct broker *b)
     b->draining = true;
     say_goodbye(b);
     for (int turn = 0; turn == 0 || (b->lagging && turn < DRAIN_TURNS_MAX); turn++)
-        broker_step(b, 0); /* what has arrived by now is read: late ACKs count, late publishers are told */
-    log_device_submit(b->device);
-    log_device_wait(b->device);
-    settle(b);
+        broker_step(b, 0);        /* what has arrived by now is read: late ACKs count, late publishers are told */
+    for (int i = 0; i < 2; i++) { /* the replay of a dead letter is two writes, one after the other */
+        log_device_submit(b->device);
+        log_device_wait(b->device);
+        settle(b);
+    }
     for (size_t i = 0; i < b->stream_count; i++)
         if (b->streams[i].state)
             state_checkpoint(&b->streams[i]);
@@ -335,13 +343,14 @@ static void free_parts(struct broker *b)
     routes_clear(b);
     schema_set_destroy(&b->schemas);
     requests_fini(b);
+    map_fini(&b->http_routes); /* empty by now: routes go with their sessions */
     guard_fini(b);
     heap_fini(&b->timers);
     buf_fini(&b->scratch);
     buf_fini(&b->scratch2);
     buf_fini(&b->scratch3);
     buf_fini(&b->live_run.packer.bytes);
-    free(b->dying);
+    deadletters_fini(b);
     if (b->signal_fd >= 0)
         close(b->signal_fd);
 }

@@ -277,14 +277,6 @@ out:
     return c;
 }
 
-static bool same_list(char *const *a, char *const *b)
-{
-    for (; *a && *b; a++, b++)
-        if (strcmp(*a, *b))
-            return false;
-    return !*a && !*b;
-}
-
 static bool same_backoff(const struct consumer *c, const struct wishes *w)
 {
     return c->backoff_count == w->config.backoff_count &&
@@ -300,7 +292,7 @@ int consumer_same(const struct consumer *c, struct mp header, struct ls_error *e
     if (result == 0) {
         if (w.has_stream && !mp_is(w.stream, c->stream->config->name))
             other = "stream";
-        else if (w.has_takes && !same_list(w.takes, c->takes))
+        else if (w.has_takes && !topics_same(w.takes, c->takes))
             other = "takes";
         else if (w.has_share && w.config.share != c->share)
             other = "share";

@@ -56,8 +56,10 @@ struct sub {
     struct sub *next_ephemeral, *prev_ephemeral;
     /* service */
     uint32_t slots, busy;
+    struct buf about; /* a msgpack map, or empty */
 };
 void sub_destroy(struct sub *sub); /* gives deliveries and requests back */
+bool topics_same(char *const *a, char *const *b);
 bool topics_match(char *const *patterns, struct mp_slice topic);
 /* topics_read reads an array of patterns into a NULL-terminated list; NULL with *err. */
 char **topics_read(struct mp value, struct ls_error *err);
@@ -182,12 +184,14 @@ void position_leave(struct position *p, struct sub *sub); /* what it held goes t
 void position_pump(struct position *p);
 void consumers_pump(struct stream *s);
 void consumers_catch_up(struct stream *s);
-/* position_backlog counts what is not finished: exactly for the next 10,000 events, at most for what lies behind them. */
+/* position_backlog counts what is not finished: exactly for the next `look` events, at most for what lies behind them. Returns
+ * how many it looked at. */
+#define BACKLOG_LOOK 10000
 struct backlog {
-    uint64_t unfinished;
+    uint64_t unfinished, in_flight;
     int64_t oldest_us; /* when the oldest of them was recorded; 0: there is none */
 };
-void position_backlog(struct position *p, struct backlog *backlog);
+int position_backlog(struct position *p, int look, struct backlog *backlog);
 void position_catch_up(struct position *p);
 
 /* What can happen to a delivery. None of them fails; state records are written. */
@@ -216,9 +220,22 @@ void deadletters_failed(struct broker *b, uint64_t from, uint64_t to); /* $sys d
 bool deadletter_reason(struct mp_slice text, const char **reason);
 /* deadletters_list packs the pending letters' sequence numbers (at most n, from `from` on); consumer: empty for all. */
 void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from, uint64_t n, struct buf *out);
-/* deadletter_settle: *token is what the state file of $sys reaches when the change is on disk. */
-int deadletter_settle(struct broker *b, uint64_t seq, bool replay, struct buf *answer, uint32_t *pairs, uint64_t *token,
-                      struct ls_error *err);
+/* deadletter_drop: *token is what the state file of $sys reaches when the change is on disk. */
+int deadletter_drop(struct broker *b, uint64_t seq, uint64_t *token, struct ls_error *err);
+/* deadletter_replay gives the event out again and says where that is recorded: the pairs in `answer`, the stream whose state
+ * file must reach `token` before the letter counts as settled. deadletter_replay_wait, to be called next, sees to that and
+ * then sends OK with *reply, which it takes. */
+struct replay {
+    uint64_t letter;
+    struct stream *stream;
+    uint64_t token, session; /* session: its key, since it may end meanwhile */
+    struct buf reply;
+};
+int deadletter_replay(struct broker *b, struct replay *replay, struct buf *answer, struct ls_error *err);
+#define REPLAY_PAIRS 3
+void deadletter_replay_wait(struct session *s, struct replay *replay, struct buf *reply);
+void deadletters_replayed(struct broker *b); /* settles letters whose replay is on disk */
+void deadletters_fini(struct broker *b);
 
 /* state.c: consumers' state in the stream's state file */
 int state_open(struct stream *s, struct ls_error *err);
@@ -229,7 +246,7 @@ void state_position_dropped(const struct position *p);
 uint64_t state_acked(const struct position *p, const struct ranges *ranges, bool sync);
 void state_failed(const struct delivery *d, const struct failure *f);
 void state_dying(const struct delivery *d);
-void state_replayed(const struct position *p, uint64_t seq);
+uint64_t state_replayed(const struct position *p, uint64_t seq);
 void state_checkpoint(struct stream *s);
 
 #endif

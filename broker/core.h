@@ -88,6 +88,27 @@ void acks_send_all(struct broker *b); /* answers all at the front of each sessio
 void acks_fail(struct broker *b, struct stream *stream, uint64_t from, uint64_t to, const struct ls_error *err);
 void acks_fini(struct session *s);
 
+/* ---- http_route.c: HTTP routes that clients declare with HELLO ---- */
+
+struct http_route {
+    char *method, *path, *topic, *summary;
+    uint64_t key; /* hash of method and path, parameter names left out */
+    struct session *session;
+    struct http_route *older; /* the same one, declared by an earlier session of that client */
+};
+struct http_routes {
+    struct http_route *items;
+    size_t count, bytes; /* bytes: of memory, about */
+};
+/* http_routes_read reads `routes` of a HELLO, if it has some; -1 with *err and nothing to free. http_routes_check: CONFLICT if
+ * another client than `client` holds one of them, BUSY if there is no memory for them. */
+int http_routes_read(struct broker *b, struct mp header, struct http_routes *routes, struct ls_error *err);
+int http_routes_check(struct broker *b, const struct http_routes *routes, const struct session *s,
+                      struct mp_slice client, struct ls_error *err);
+void http_routes_declare(struct session *s, struct http_routes *routes); /* takes them */
+void http_routes_withdraw(struct session *s);
+void http_routes_free(struct http_routes *routes);
+
 /* ---- session.c: one peer of the ROUTER socket ---- */
 
 struct session {
@@ -108,7 +129,10 @@ struct session {
     struct session *next_lost;
     char client[NAME_LEN_MAX + 1], member[NAME_LEN_MAX + 1];
     int64_t hb_ms, seen_ms;
+    int64_t since_us; /* of its HELLO */
     struct timer silence;
+    struct http_routes http_routes; /* that it declared */
+    struct buf stats;               /* the map of its latest PING with one */
     uint64_t last_n;
     struct runs runs;
     struct session *ack_next, *ack_prev; /* sessions with runs */
@@ -119,6 +143,8 @@ struct session {
     struct session *next_gone;
     bool ended;
 };
+/* sessions_sorted: those that said HELLO, by client and member; the caller frees the list. */
+struct session **sessions_sorted(struct broker *b, size_t *count);
 struct session *session_require(struct broker *b, struct message *m);
 struct session *session_of_fd(struct broker *b, int fd);
 const char *session_source(const struct session *s); /* "anonymous" without HELLO */
@@ -182,12 +208,25 @@ void on_ping(struct broker *b, struct message *m);
 
 struct request;
 void requests_of_session_gone(struct session *s);
-void service_leave(struct sub *sub);
-void service_join(struct sub *sub);
-void services_pack(struct broker *b, struct buf *out);
+void requests_of_worker_gone(struct broker *b, const struct sub *worker); /* others get them, where that is possible */
+size_t requests_waiting(const struct broker *b, const char *pattern);     /* whose topic matches it */
 int request_credit(struct session *s, uint64_t rid, struct mp header, struct ls_error *err);
 void requests_assign(struct broker *b); /* gives waiting requests to workers that became free */
 void requests_fini(struct broker *b);
+
+/* ---- service.c: who serves ---- */
+
+void services_init(struct broker *b);
+void service_join(struct sub *sub);
+void service_leave(struct sub *sub);
+struct service_wish { /* what a SUB says of a service; what it leaves out stays as it was */
+    bool has_slots;
+    uint64_t slots;
+    struct mp_slice about;
+};
+int service_read(struct broker *b, struct mp header, struct service_wish *wish, struct ls_error *err);
+void service_set(struct sub *sub, const struct service_wish *wish);
+void services_changed(struct broker *b); /* tell $sys.services */
 
 /* ---- live.c ---- */
 
@@ -227,6 +266,33 @@ bool guard_is_open(const struct broker *b, int fd);
 bool guard_is_slow(const struct broker *b, int fd); /* much waits in the kernel for this peer to take it */
 void guard_cut(struct broker *b, int fd, const char *why);
 
+/* ---- report.c: what ADM and $sys.stats tell ---- */
+
+struct report {
+    struct buf *out;
+    size_t limit; /* lists end before *out is longer */
+    bool truncated;
+};
+struct report_list {
+    struct report *report;
+    size_t at, item; /* where the list and the item under way begin */
+    uint16_t count;
+};
+/* report_begin writes the key, if it is not NULL. report_keep keeps what was written since the last item as one item; false: it did
+ * not fit and was taken away, and the list is to end. */
+struct report_list report_begin(struct report *r, const char *key);
+bool report_keep(struct report_list *list);
+void report_end(struct report_list *list);
+uint16_t report_info(struct broker *b, struct buf *out); /* scalars and counters; returns how many pairs */
+/* One pair each. Empty names: all. */
+void report_streams(struct broker *b, struct report *r, struct mp_slice stream);
+void report_consumers(struct broker *b, struct report *r, struct mp_slice consumer, struct mp_slice stream);
+void report_lags(struct broker *b, struct report *r); /* consumers without positions; looks at few events */
+void report_sessions(struct broker *b, struct report *r);
+void report_nodes(struct broker *b, struct report *r);       /* sessions with stats */
+void report_services(struct broker *b, struct report *r);    /* service.c */
+void report_http_routes(struct broker *b, struct report *r); /* http_route.c */
+
 /* ---- stats.c ---- */
 
 enum counter {
@@ -265,6 +331,7 @@ struct broker {
     int port;
     char uuid[UUID_TEXT_SIZE], boot[UUID_TEXT_SIZE];
     int64_t started_ms, now_ms, now_us, device_wait_ms;
+    int64_t woke_ms; /* when the loop last turned again after a pause of the whole process */
     char now_text[CLOCK_TEXT_SIZE];
     uint64_t seed;                        /* of the hashes that peers could play with */
     uint32_t batch_bytes_max;             /* so that a batch fits every stream's segments */
@@ -288,10 +355,18 @@ struct broker {
     struct sub *ephemeral;
     struct delivery **dying;
     size_t dying_count, dying_room;
+    struct replay *replays; /* of dead letters, on their way to the disk */
+    size_t replay_count, replay_room;
     struct sub **services; /* subscriptions that serve */
     size_t service_count, service_room, service_turn;
-    bool requests_moved; /* a worker may have become free: assign */
+    uint64_t service_changes; /* of services and HTTP routes */
+    struct timer services_timer;
+    int64_t services_told_ms;
+    struct map http_routes;  /* key -> the latest struct http_route of that key */
+    uint64_t declared_bytes; /* routes, `about` and stats of all sessions */
+    bool requests_moved;     /* a worker may have become free: assign */
     struct request *waiting_head, *waiting_tail;
+    size_t waiting_count;
     struct map requests;  /* the broker's rid -> request */
     uint64_t last_member; /* numbers the members that have no name */
     uint64_t last_rid, request_bytes;

@@ -68,9 +68,13 @@ static struct position *deadletter_position(struct broker *b)
     return b->letters->positions[0];
 }
 
+/* A letter whose replay is on its way to the disk is as good as settled: if the event dies again, that is a new letter. */
 static bool settled(struct broker *b, uint64_t seq)
 {
     const struct position *p = deadletter_position(b);
+    for (size_t i = 0; i < b->replay_count; i++)
+        if (b->replays[i].letter == seq)
+            return true;
     return seq < p->cursor || position_is_done(p, seq);
 }
 
@@ -219,7 +223,7 @@ void deadletters_list(struct broker *b, struct mp_slice consumer, uint64_t from,
             continue;
         }
         passing = false;
-        if (event.seq < from ||
+        if (event.seq < from || settled(b, event.seq) ||
             (consumer.len && (topic.len - 5 != consumer.len || memcmp(topic.data + 5, consumer.data, consumer.len))))
             continue;
         buf_pack_uint(out, event.seq);
@@ -260,8 +264,18 @@ static struct position *letter_position(struct consumer *c, const struct stored 
     return consumer_position(c, member);
 }
 
-static int replay(struct broker *b, const struct stored *event, struct buf *answer, uint32_t *pairs,
-                  struct ls_error *err)
+static int find_letter(struct broker *b, uint64_t seq, struct walk *walk, struct stored *event, struct ls_error *err)
+{
+    struct mp_slice topic;
+    walk_seek(walk, b->sys->log, seq);
+    if (walk_next(walk, event) == 1 && event->seq == seq && stored_topic(event, &topic) && topic.len >= 5 &&
+        !memcmp(topic.data, "$dlq.", 5) && !settled(b, seq))
+        return 0;
+    return error_set(err, "NOT_FOUND", "there is no pending dead letter %llu", (unsigned long long) seq);
+}
+
+static int give_again(struct broker *b, const struct stored *event, struct replay *r, struct buf *answer,
+                      struct ls_error *err)
 {
     struct letter l;
     if (!letter_read(event, &l))
@@ -277,38 +291,82 @@ static int replay(struct broker *b, const struct stored *event, struct buf *answ
     struct position *p = letter_position(c, event);
     if (!p)
         return error_set(err, "NO_CONSUMER", "the member that gave the event up is gone");
-    struct delivery *d = delivery_restore(p, l.seq);
-    d->failed = 0;
-    state_replayed(p, l.seq);
+    delivery_restore(p, l.seq)->failed = 0;
+    r->stream = c->stream;
+    r->token = state_replayed(p, l.seq);
     c->stream->committed = true;
     buf_pair_str(answer, "consumer", c->name);
     buf_pair_str(answer, "stream", c->stream->config->name);
     buf_pair_uint(answer, "original", l.seq);
-    *pairs += 3;
     return 0;
 }
 
-int deadletter_settle(struct broker *b, uint64_t seq, bool again, struct buf *answer, uint32_t *pairs, uint64_t *token,
-                      struct ls_error *err)
+int deadletter_replay(struct broker *b, struct replay *r, struct buf *answer, struct ls_error *err)
 {
-    struct position *p = deadletter_position(b);
     struct walk walk = {0};
     struct stored event;
-    struct mp_slice topic;
-    int result = 0;
-    walk_seek(&walk, b->sys->log, seq);
-    if (walk_next(&walk, &event) != 1 || event.seq != seq || !stored_topic(&event, &topic) || topic.len < 5 ||
-        memcmp(topic.data, "$dlq.", 5) || settled(b, seq))
-        result = error_set(err, "NOT_FOUND", "there is no pending dead letter %llu", (unsigned long long) seq);
-    else if (again)
-        result = replay(b, &event, answer, pairs, err);
+    int result = find_letter(b, r->letter, &walk, &event, err);
+    if (result == 0)
+        result = give_again(b, &event, r, answer, err);
     walk_fini(&walk);
-    if (result < 0)
-        return -1;
+    return result;
+}
+
+void deadletter_replay_wait(struct session *s, struct replay *r, struct buf *reply)
+{
+    struct broker *b = s->broker;
+    r->session = s->key;
+    r->reply = *reply;
+    *reply = (struct buf){0};
+    b->replays = xgrow(b->replays, &b->replay_room, b->replay_count + 1, sizeof *b->replays);
+    b->replays[b->replay_count++] = *r;
+}
+
+static uint64_t settle_letter(struct broker *b, uint64_t seq)
+{
+    struct position *p = deadletter_position(b);
     struct ranges done = {0};
     ranges_add(&done, seq, seq);
     position_done_ahead(p, seq, seq);
-    *token = state_acked(p, &done, true);
+    uint64_t token = state_acked(p, &done, true);
     free(done.items);
-    return 0;
+    return token;
+}
+
+/* Two files, synced one after the other: a power cut in between leaves the letter pending, never the replay lost. */
+void deadletters_replayed(struct broker *b)
+{
+    size_t keep = 0;
+    for (size_t i = 0; i < b->replay_count; i++) {
+        struct replay *r = &b->replays[i];
+        if (state_file_durable(r->stream->state) < r->token) {
+            b->replays[keep++] = *r;
+            continue;
+        }
+        uint64_t token = settle_letter(b, r->letter);
+        struct session *s = map_get(&b->sessions, r->session);
+        if (s)
+            settle_wait(b->sys, token, s, NULL, &r->reply);
+        buf_fini(&r->reply);
+    }
+    b->replay_count = keep;
+}
+
+void deadletters_fini(struct broker *b)
+{
+    for (size_t i = 0; i < b->replay_count; i++)
+        buf_fini(&b->replays[i].reply);
+    free(b->replays);
+    free(b->dying);
+}
+
+int deadletter_drop(struct broker *b, uint64_t seq, uint64_t *token, struct ls_error *err)
+{
+    struct walk walk = {0};
+    struct stored event;
+    int result = find_letter(b, seq, &walk, &event, err);
+    walk_fini(&walk);
+    if (result == 0)
+        *token = settle_letter(b, seq);
+    return result;
 }

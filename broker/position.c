@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define PUMP_EVENTS_MAX 4000 /* looked at in one go, before others get their turn */
-#define COUNT_EVENTS_MAX 10000 /* looked at one by one when a backlog is counted */
+#define CATCH_UP_MAX 10000
 /* Given out and not finished: a consumer that puts everything off does not pull the log into memory. */
 #define PENDING_MAX 100000
 #define PACK_BYTES_MAX (256u << 10)
@@ -582,7 +582,7 @@ static int64_t time_of(const struct position *p, uint64_t seq)
     return ts_us;
 }
 
-void position_backlog(struct position *p, struct backlog *backlog)
+int position_backlog(struct position *p, int look, struct backlog *backlog)
 {
     struct log *log = p->consumer->stream->log;
     struct walk walk = {0};
@@ -590,17 +590,20 @@ void position_backlog(struct position *p, struct backlog *backlog)
     uint64_t oldest = oldest_pending(p);
     int looked = 0;
     *backlog = (struct backlog){.unfinished = p->pending.used, .oldest_us = oldest ? time_of(p, oldest) : 0};
+    for (size_t i = 0; i < p->sub_count; i++)
+        backlog->in_flight += p->subs[i]->in_flight;
     walk_seek(&walk, log, p->cursor);
-    for (; looked < COUNT_EVENTS_MAX && walk_next(&walk, &event) == 1; looked++) {
+    for (; looked < look && walk_next(&walk, &event) == 1; looked++) {
         if (!wanted(p, &event))
             continue;
         backlog->unfinished++;
         if (!backlog->oldest_us)
             backlog->oldest_us = event.ts_us;
     }
-    if (looked == COUNT_EVENTS_MAX) /* what lies behind is only counted */
+    if (looked == look) /* what lies behind is only counted */
         backlog->unfinished += log_events_from(log, walk.index);
     walk_fini(&walk);
+    return looked;
 }
 
 /* After recovery the cursor stands where the last checkpoint had it: it may pass what was finished since. */
@@ -608,7 +611,7 @@ void position_catch_up(struct position *p)
 {
     struct stored event;
     int looked = 0;
-    while (looked++ < COUNT_EVENTS_MAX && walk_next(&p->walk, &event) == 1 && !wanted(p, &event))
+    while (looked++ < CATCH_UP_MAX && walk_next(&p->walk, &event) == 1 && !wanted(p, &event))
         p->cursor = event.seq + 1;
     walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
     position_forget_passed(p);

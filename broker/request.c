@@ -74,10 +74,12 @@ static void waiting_add(struct broker *b, struct request *r)
     else
         b->waiting_head = r;
     b->waiting_tail = r;
+    b->waiting_count++;
 }
 
 static void waiting_remove(struct broker *b, struct request *r)
 {
+    b->waiting_count--;
     if (r->prev_waiting)
         r->prev_waiting->next_waiting = r->next_waiting;
     else
@@ -469,22 +471,13 @@ void requests_of_session_gone(struct session *s)
     }
 }
 
-void service_join(struct sub *sub)
-{
-    struct broker *b = sub->session->broker;
-    b->services = xgrow(b->services, &b->service_room, b->service_count + 1, sizeof *b->services);
-    b->services[b->service_count++] = sub;
-    b->requests_moved = true;
-}
-
-/* Its requests go to others if it has not answered anything yet. */
-static void reassign(struct broker *b, const struct sub *sub)
+void requests_of_worker_gone(struct broker *b, const struct sub *worker)
 {
     for (bool found = true; found;) {
         struct request *r;
         found = false;
         for (size_t at = 0; (r = map_walk(&b->requests, &at, NULL));)
-            if (r->worker == sub) {
+            if (r->worker == worker) {
                 found = true;
                 break;
             }
@@ -502,57 +495,12 @@ static void reassign(struct broker *b, const struct sub *sub)
     }
 }
 
-void service_leave(struct sub *sub)
+size_t requests_waiting(const struct broker *b, const char *pattern)
 {
-    struct broker *b = sub->session->broker;
-    for (size_t i = 0; i < b->service_count; i++)
-        if (b->services[i] == sub)
-            b->services[i] = b->services[--b->service_count];
-    reassign(b, sub);
-    b->requests_moved = true;
-}
-
-static bool named_before(struct broker *b, size_t member, size_t topic)
-{
-    const char *pattern = b->services[member]->topics[topic];
-    for (size_t i = 0; i <= member; i++)
-        for (size_t k = 0; b->services[i]->topics[k] && (i < member || k < topic); k++)
-            if (!strcmp(b->services[i]->topics[k], pattern))
-                return true;
-    return false;
-}
-
-static void pack_service(struct broker *b, const char *pattern, struct buf *out)
-{
-    uint64_t members = 0, slots = 0, busy = 0, waiting = 0;
-    for (size_t i = 0; i < b->service_count; i++)
-        for (char **t = b->services[i]->topics; *t; t++)
-            if (!strcmp(*t, pattern)) {
-                members++;
-                slots += b->services[i]->slots;
-                busy += b->services[i]->busy;
-            }
+    size_t count = 0;
     for (const struct request *r = b->waiting_head; r; r = r->next_waiting)
-        waiting += topic_match(pattern, strlen(pattern), r->topic, strlen(r->topic));
-    buf_pack_map(out, 5);
-    buf_pair_str(out, "topic", pattern);
-    buf_pair_uint(out, "members", members);
-    buf_pair_uint(out, "slots", slots);
-    buf_pair_uint(out, "busy", busy);
-    buf_pair_uint(out, "waiting", waiting);
-}
-
-void services_pack(struct broker *b, struct buf *out)
-{
-    size_t at = buf_begin_array(out);
-    uint16_t count = 0;
-    for (size_t i = 0; i < b->service_count; i++)
-        for (size_t k = 0; b->services[i]->topics[k]; k++)
-            if (!named_before(b, i, k)) {
-                pack_service(b, b->services[i]->topics[k], out);
-                count++;
-            }
-    buf_end_array(out, at, count);
+        count += topic_match(pattern, strlen(pattern), r->topic, strlen(r->topic));
+    return count;
 }
 
 void requests_fini(struct broker *b)

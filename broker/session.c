@@ -2,6 +2,7 @@
 /* Sessions: one for each peer of the ROUTER socket, from its first message until it is silent, gone or says BYE. */
 #include "broker/core.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
@@ -9,6 +10,8 @@
 
 #define HB_DEFAULT_MS 5000
 #define ANONYMOUS_IDLE_MS 60000
+#define STATS_MAX 200
+#define STATS_BYTES_MAX 4096
 
 /* Sessions by descriptor, for the monitor's news. A session may outlive its entry, never the other way round. */
 static uint64_t fd_key(int fd)
@@ -22,8 +25,11 @@ static void on_silence(void *arg, struct timer *timer)
     struct session *s = (struct session *) ((char *) timer - offsetof(struct session, silence));
     int64_t allowed = s->introduced ? 3 * s->hb_ms : ANONYMOUS_IDLE_MS;
     bool busy = b->lagging || (!s->introduced && (s->acking || s->requests.used || guard_is_open(b, s->fd)));
-    if (busy || s->seen_ms + allowed > b->now_ms) {
-        heap_set(&b->timers, timer, busy ? b->now_ms + allowed : s->seen_ms + allowed);
+    int64_t due = s->seen_ms + allowed;
+    if (due < b->woke_ms + s->hb_ms) /* what came while the broker stood still may be on its way to the socket yet */
+        due = b->woke_ms + s->hb_ms;
+    if (busy || due > b->now_ms) {
+        heap_set(&b->timers, timer, busy ? b->now_ms + allowed : due);
         return;
     }
     if (s->introduced) {
@@ -111,6 +117,33 @@ static void end_subs(struct session *s)
         sub_destroy(s->subs[s->sub_count - 1]);
 }
 
+/* What HELLO and PING brought. */
+static void end_declared(struct session *s)
+{
+    http_routes_withdraw(s);
+    s->broker->declared_bytes -= s->stats.len;
+    buf_fini(&s->stats);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct session *x = *(struct session *const *) a, *y = *(struct session *const *) b;
+    int order = strcmp(x->client, y->client);
+    return order ? order : strcmp(x->member, y->member);
+}
+
+struct session **sessions_sorted(struct broker *b, size_t *count)
+{
+    struct session *s, **sorted = xcalloc(b->sessions.used + 1, sizeof *sorted);
+    uint64_t hash;
+    *count = 0;
+    for (size_t at = 0; (s = map_walk(&b->sessions, &at, &hash));)
+        if (s->introduced && !s->gone && !(hash >> 63)) /* the other keys are descriptors */
+            sorted[(*count)++] = s;
+    qsort(sorted, *count, sizeof *sorted, by_name);
+    return sorted;
+}
+
 void session_lost(struct session *s)
 {
     struct broker *b = s->broker;
@@ -167,6 +200,7 @@ void session_end(struct session *s, const char *reason)
     if (s->introduced)
         logger_put(LEVEL_DEBUG, "session-end", reason, "client=%s member=%s", s->client, s->member);
     end_subs(s);
+    end_declared(s);
     requests_of_session_gone(s);
     acks_fini(s);
     heap_unset(&b->timers, &s->silence);
@@ -222,9 +256,10 @@ static void copy_name(char to[NAME_LEN_MAX + 1], struct mp_slice name)
 struct hello {
     struct mp_slice client, member;
     uint64_t hb_ms;
+    struct http_routes routes;
 };
 
-static int hello_read(struct mp header, struct hello *hello, struct ls_error *err)
+static int hello_read(struct broker *b, struct mp header, struct hello *hello, struct ls_error *err)
 {
     struct mp value;
     uint64_t version;
@@ -238,7 +273,7 @@ static int hello_read(struct mp header, struct hello *hello, struct ls_error *er
     if (mp_find(header, "hb", &value) &&
         (!mp_uint(&value, &hello->hb_ms) || hello->hb_ms < 1000 || hello->hb_ms > 60000))
         return error_set(err, "BAD_VALUE", "\"hb\" wants milliseconds from 1000 to 60000");
-    return 0;
+    return http_routes_read(b, header, &hello->routes, err);
 }
 
 /* Only one session may be this member: the newer one wins, since the older is most often a connection that died unseen. */
@@ -290,12 +325,16 @@ void on_hello(struct broker *b, struct message *m)
     struct mp_slice header = message_part(m, 1);
     struct hello hello;
     struct ls_error err;
-    if (hello_read(mp_over(header.data, header.len), &hello, &err) < 0) {
+    if (hello_read(b, mp_over(header.data, header.len), &hello, &err) < 0 ||
+        http_routes_check(b, &hello.routes, s, hello.client, &err) < 0) {
+        http_routes_free(&hello.routes);
         reply_complaint(m, &err);
         return;
     }
     end_subs(s); /* a second HELLO starts over */
+    end_declared(s);
     s->introduced = true;
+    s->since_us = b->now_us;
     copy_name(s->client, hello.client);
     if (hello.member.len)
         copy_name(s->member, hello.member);
@@ -305,6 +344,7 @@ void on_hello(struct broker *b, struct message *m)
     heap_set(&b->timers, &s->silence, b->now_ms + 3 * s->hb_ms);
     if (hello.member.len)
         replace_older(b, s);
+    http_routes_declare(s, &hello.routes);
     logger_put(LEVEL_DEBUG, "session-start", "a client said HELLO", "client=%s member=%s", s->client, s->member);
     hello_answer(b, s, header);
 }
@@ -319,18 +359,65 @@ static bool nonce_ok(struct mp_slice nonce)
     return true;
 }
 
+/* `stats`: {name: number}. */
+static int stats_check(struct mp value, size_t len, struct ls_error *err)
+{
+    uint32_t pairs;
+    struct mp_slice name;
+    double number;
+    if (!mp_map(&value, &pairs) || pairs > STATS_MAX || len > STATS_BYTES_MAX)
+        return error_set(err, "BAD_VALUE", "\"stats\" wants a map of at most %d numbers and %d bytes", STATS_MAX,
+                         STATS_BYTES_MAX);
+    for (uint32_t i = 0; i < pairs; i++) {
+        bool ok = mp_peek(&value) == MP_STR && mp_str(&value, &name) && name.len && name.len <= 100;
+        for (size_t k = 0; ok && k < name.len; k++)
+            ok = name.data[k] && strchr("abcdefghijklmnopqrstuvwxyz0123456789_", name.data[k]);
+        if (!ok)
+            return error_set(err, "BAD_VALUE", "name %u of \"stats\" wants 1 to 100 of a-z, 0-9, _", i + 1);
+        if (!mp_double(&value, &number) || !isfinite(number))
+            return error_set(err, "BAD_VALUE", "\"%.*s\" of \"stats\" wants a finite number", (int) name.len,
+                             name.data);
+    }
+    return 0;
+}
+
+static int take_stats(struct session *s, struct mp value, struct ls_error *err)
+{
+    struct mp end = value;
+    size_t len = mp_skip(&end) ? (size_t) (end.p - value.p) : 0;
+    if (stats_check(value, len, err) < 0)
+        return -1;
+    if (!s->introduced)
+        return 0; /* PONG says that there is no session to keep them */
+    s->broker->declared_bytes += len - s->stats.len;
+    buf_clear(&s->stats);
+    buf_add(&s->stats, value.p, len);
+    return 0;
+}
+
+/* What a PING asks for besides its PONG. */
+static int ping_read(struct broker *b, struct session *s, struct mp header, struct ls_error *err)
+{
+    struct mp value;
+    struct mp_slice nonce;
+    if (mp_find(header, "stats", &value) && take_stats(s, value, err) < 0)
+        return -1;
+    if (!mp_find(header, "sync", &value))
+        return 0;
+    if (!mp_str(&value, &nonce) || !nonce_ok(nonce))
+        return error_set(err, "BAD_VALUE", "\"sync\" wants 1 to 64 bytes of a-z, 0-9 and '-'");
+    live_sync(b, nonce);
+    return 0;
+}
+
 void on_ping(struct broker *b, struct message *m)
 {
-    struct mp_slice header = message_part(m, 1), nonce;
+    struct mp_slice header = message_part(m, 1);
     struct mp r = mp_over(header.data, header.len), value;
-    if (mp_find(r, "sync", &value)) {
-        struct ls_error err;
-        if (!mp_str(&value, &nonce) || !nonce_ok(nonce)) {
-            error_set(&err, "BAD_VALUE", "\"sync\" wants 1 to 64 bytes of a-z, 0-9 and '-'");
-            reply_complaint(m, &err);
-            return;
-        }
-        live_sync(b, nonce);
+    struct ls_error err;
+    if (ping_read(b, m->session, r, &err) < 0) {
+        reply_complaint(m, &err);
+        return;
     }
     struct buf map = {0};
     size_t at = buf_begin_map(&map);

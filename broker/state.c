@@ -132,13 +132,13 @@ void state_dying(const struct delivery *d)
     finish(d->position->consumer->stream, &out, false);
 }
 
-void state_replayed(const struct position *p, uint64_t seq)
+uint64_t state_replayed(const struct position *p, uint64_t seq)
 {
     struct buf out = {0};
     begin(&out, "replayed", p->consumer->name, 2);
     buf_pack_str(&out, p->member);
     buf_pack_uint(&out, seq);
-    finish(p->consumer->stream, &out, true);
+    return finish(p->consumer->stream, &out, true);
 }
 
 void state_checkpoint(struct stream *s)

@@ -2,6 +2,8 @@
 /* Counters, memory accounts, and the $sys.stats event that tells them. */
 #include "broker/core.h"
 
+#define BODY_RESERVE 64 /* of the body of $sys.stats, for the ends of its lists */
+
 const struct counter_info COUNTERS[C_COUNT] = {
     [C_MESSAGES_IN] = {"messages_in", "messages received on all sockets"},
     [C_EVENTS_IN] = {"events_in", "events offered, also those refused"},
@@ -34,7 +36,7 @@ void stats_pack_counters(const struct broker *b, struct buf *out)
 
 uint64_t stats_memory(const struct broker *b)
 {
-    uint64_t bytes = b->request_bytes;
+    uint64_t bytes = b->request_bytes + b->declared_bytes;
     for (size_t i = 0; i < b->stream_count; i++) {
         struct log_info info;
         log_info(b->streams[i].log, &info);
@@ -43,19 +45,20 @@ uint64_t stats_memory(const struct broker *b)
     return bytes;
 }
 
-static void pack_streams(struct broker *b, struct buf *out)
+/* The lists share what the scalars leave of the body. The nodes come last: there may be many. */
+static void pack_body(struct broker *b, struct buf *body)
 {
-    buf_pack_map(out, (uint32_t) b->stream_count);
-    for (size_t i = 0; i < b->stream_count; i++) {
-        struct log_info info;
-        log_info(b->streams[i].log, &info);
-        buf_pack_str(out, b->streams[i].config->name);
-        buf_pack_map(out, 4);
-        buf_pair_uint(out, "durable", info.durable_seq);
-        buf_pair_uint(out, "bytes", info.bytes);
-        buf_pair_uint(out, "published", b->streams[i].published);
-        buf_pair_uint(out, "groups", info.groups);
+    struct report r = {.out = body, .limit = b->config->body_bytes_max - BODY_RESERVE};
+    size_t at = buf_begin_map(body);
+    uint16_t pairs = (uint16_t) (report_info(b, body) + 3);
+    report_streams(b, &r, (struct mp_slice){0});
+    report_lags(b, &r);
+    report_nodes(b, &r);
+    if (r.truncated) {
+        buf_pair_bool(body, "truncated", true);
+        pairs++;
     }
+    buf_end_map(body, at, pairs);
 }
 
 static void on_timer(void *arg, struct timer *timer)
@@ -63,15 +66,7 @@ static void on_timer(void *arg, struct timer *timer)
     struct broker *b = arg;
     struct buf header = {0}, body = {0};
     pack_own_header(b, &header, "$sys.stats");
-    buf_pack_map(&body, 6);
-    buf_pair_uint(&body, "uptime_ms", (uint64_t) (b->now_ms - b->started_ms));
-    buf_pair_uint(&body, "connections", b->guard.open);
-    buf_pair_uint(&body, "requests", b->requests.used);
-    buf_pair_uint(&body, "memory", b->memory);
-    buf_pack_str(&body, "counters");
-    stats_pack_counters(b, &body);
-    buf_pack_str(&body, "streams");
-    pack_streams(b, &body);
+    pack_body(b, &body);
     live_event(b, SLICE("$sys.stats"), (struct mp_slice){(const char *) header.data, header.len},
                (struct mp_slice){(const char *) body.data, body.len}, b->now_us);
     buf_fini(&header);

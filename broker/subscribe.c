@@ -15,6 +15,14 @@ bool topics_match(char *const *patterns, struct mp_slice topic)
     return false;
 }
 
+bool topics_same(char *const *a, char *const *b)
+{
+    for (; *a && *b; a++, b++)
+        if (strcmp(*a, *b))
+            return false;
+    return !*a && !*b;
+}
+
 void topics_free(char **topics)
 {
     for (char **t = topics; t && *t; t++)
@@ -142,7 +150,7 @@ static int subscribe_durable(struct broker *b, struct session *s, uint64_t cid, 
     a->count++;
     answer_uint(a, "next", p->cursor);
     struct backlog backlog;
-    position_backlog(p, &backlog);
+    position_backlog(p, BACKLOG_LOOK, &backlog);
     answer_uint(a, "pending", backlog.unfinished);
     return 0;
 }
@@ -182,16 +190,35 @@ static int subscribe_ephemeral(struct broker *b, struct session *s, uint64_t cid
 static int subscribe_service(struct session *s, uint64_t cid, struct mp header, struct mp topics_at,
                              struct ls_error *err)
 {
-    uint64_t slots = 1;
-    if (header_number(header, "slots", 1, 1000, &slots, err) < 0)
+    struct service_wish wish;
+    if (service_read(s->broker, header, &wish, err) < 0)
         return -1;
     char **topics = topics_read(topics_at, err);
     if (!topics)
         return -1;
     struct sub *sub = sub_new(s, SUB_SERVICE, cid);
     sub->topics = topics;
-    sub->slots = (uint32_t) slots;
+    sub->slots = 1;
     service_join(sub);
+    service_set(sub, &wish);
+    return 0;
+}
+
+static int update_service(struct sub *sub, struct mp header, struct mp topics_at, struct ls_error *err)
+{
+    struct service_wish wish;
+    if (service_read(sub->session->broker, header, &wish, err) < 0)
+        return -1;
+    char **topics = topics_read(topics_at, err);
+    if (!topics)
+        return -1;
+    bool same = topics_same(topics, sub->topics);
+    topics_free(topics);
+    if (!same)
+        return error_set(err, "CONFLICT",
+                         "service %llu serves other topics: BYE it first, or take another cid for the new ones",
+                         (unsigned long long) sub->cid);
+    service_set(sub, &wish);
     return 0;
 }
 
@@ -199,7 +226,12 @@ static int subscribe(struct broker *b, struct session *s, uint64_t cid, struct m
                      struct ls_error *err)
 {
     struct mp at;
-    if (session_sub(s, cid))
+    struct sub *old = session_sub(s, cid);
+    if (old && old->kind == SUB_SERVICE && mp_find(header, "serves", &at)) {
+        answer_uint(a, "cid", cid);
+        return update_service(old, header, at, err);
+    }
+    if (old)
         return error_set(err, "CONFLICT", "this session already has a subscription %llu", (unsigned long long) cid);
     if (s->sub_count >= SUBS_PER_SESSION_MAX)
         return error_set(err, "QUOTA", "a session has at most %d subscriptions", SUBS_PER_SESSION_MAX);

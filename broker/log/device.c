@@ -301,6 +301,8 @@ static int64_t timers(struct log_device *dev, int64_t now)
     for (struct log *log = dev->logs; log; log = log->next) {
         if (log->retry_at && !log->spare_asked)
             due = MIN(due, log->retry_at);
+        if (log->meta_retry_at)
+            due = MIN(due, log->meta_retry_at);
         due = MIN(due, states_due(log));
     }
     if (busy)

@@ -110,7 +110,8 @@ struct log {
     int64_t ts_us;
     uint64_t committed, committed_ordinal, synced, settled; /* settled: committed, or reported as failed */
     uint64_t floor;      /* meta.floor on disk */
-    bool floor_asked, meta_unsaved;
+    bool floor_asked;
+    int64_t meta_retry_at; /* mono ms: writing meta failed and is due again; 0: it is written, or on its way */
     uint64_t pending_bytes;
 
     struct group front, flight;
@@ -138,7 +139,7 @@ struct log {
 
     enum log_health health;
     char problem[200];
-    int64_t retry_at; /* mono ms; 0: no retry is due */
+    int64_t retry_at; /* mono ms: for a segment; 0: no retry is due */
     bool unclean_start;
     struct log_range *lost;
     size_t lost_count, lost_room;

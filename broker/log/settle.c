@@ -36,7 +36,7 @@ void log_meta_task(struct log *log)
     struct task *task = xcalloc(1, sizeof *task);
     log->meta.generation++;
     log->meta.floor = log->next_seq;
-    log->meta_unsaved = false;
+    log->meta_retry_at = 0;
     *task = (struct task){.kind = TASK_META, .log = log, .meta = log->meta};
     device_task(log->dev, &task);
 }
@@ -291,11 +291,11 @@ void log_spare_spoilt(struct log *log)
 
 void log_retry(struct log *log, int64_t now)
 {
+    if (log->meta_retry_at && now >= log->meta_retry_at)
+        log_meta_task(log);
     if (!log->retry_at || now < log->retry_at || log->spare_asked)
         return;
     log->retry_at = 0;
-    if (log->meta_unsaved)
-        log_meta_task(log);
     if (log->spare)
         spare_arrived(log);
     else
@@ -339,9 +339,7 @@ static void meta_done(struct log *log, struct task *task)
     }
     logger_put(LEVEL_WARN, "log-meta-failed", "the log's meta file could not be written; trying again in a second",
                "stream=%s error=\"%s\"", log->name, strerror(task->error));
-    log->meta_unsaved = true;
-    if (!log->retry_at)
-        log->retry_at = log->dev->now + RETRY_MS;
+    log->meta_retry_at = log->dev->now + RETRY_MS;
 }
 
 void log_task_done(struct log *log, struct task *task)

@@ -217,7 +217,7 @@ def test_header_values_of_the_wrong_type_or_range(bus, key, value):
     ("SUB", {"cid": 1, "consumer": "w", "stream": "events", "takes": ["job.>"], "backoff": 7}, "BAD_VALUE"),
     ("SUB", {"cid": 1, "consumer": "no good", "stream": "events", "takes": ["job.>"]}, None),
     ("SUB", {"cid": 1, "serves": []}, "BAD_VALUE"),
-    ("SUB", {"cid": 1, "serves": ["job.a"], "slots": 0}, "BAD_VALUE"), ("ACK", {"cid": 77, "seqs": [1]}, "NOT_FOUND"),
+    ("SUB", {"cid": 1, "serves": ["job.a"], "slots": 1001}, "BAD_VALUE"), ("ACK", {"cid": 77, "seqs": [1]}, "NOT_FOUND"),
     ("ACK", {"cid": 77}, None),
     ("NAK", {"cid": 77, "seqs": [1]}, "NOT_FOUND"), ("BYE", {"cid": 77}, "NOT_FOUND"),
     ("MORE", {"cid": 77, "n": 1}, "NOT_FOUND"),

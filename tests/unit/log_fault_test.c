@@ -4,9 +4,10 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
+#include "broker/log/scan.h"
 #include "tests/unit/log_rig.h"
 
-enum call { CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_RENAME, CALL_PREAD, CALL_COMMIT_SYNC, CALLS };
+enum call { CALL_PWRITE, CALL_FDATASYNC, CALL_FSYNC, CALL_FALLOCATE, CALL_RENAME, CALL_PREAD, CALL_COMMIT_SYNC, CALL_META, CALLS };
 
 /* The calls to fail: the `nth` of a kind (counted down), or all from then on. 0: none. */
 static int countdown[CALLS], fault_errno;
@@ -97,7 +98,8 @@ static void let_go(void)
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
     stay_if_held();
-    if (fault(CALL_PWRITE))
+    bool meta = len == BLOCK_BYTES && on_thread("log-prepare"); /* zeros come in other sizes */
+    if (fault(CALL_PWRITE) || (meta && fault(CALL_META)))
         return -1;
     if (crumbs && len > 1000) { /* short, and interrupted now and then */
         if (crumbs++ % 3 == 0) {
@@ -355,6 +357,40 @@ static void two_refused_ranges_stay_refused_after_a_restart(void **state)
     }
 }
 
+/* The mark in meta fails twice, the second time while the next segment is made: when that has come, the mark is still owed. */
+static void a_mark_that_failed_is_written_again_whatever_segments_do(void **state)
+{
+    struct rig rig;
+    struct meta meta;
+    bool doubtful;
+    (void) state;
+    rig_init(&rig);
+    rig_open(&rig);
+    rig_write(&rig, 20);
+    int kept = rig_quiet();
+    arm(CALL_META, 1, true, EIO);
+    have_refused(&rig, 3);
+    int64_t now = rig.dev->now + RETRY_MS;
+    arm(CALL_META, 1, true, EIO);
+    log_device_poll(rig.dev, now);
+    while (rig.dev->tasks || rig.dev->flying)
+        log_device_poll(rig.dev, now);
+    enum log_health health = info_of(&rig).health;
+    int fired_again = fired;
+    heal();
+    int64_t due = log_device_poll(rig.dev, now);
+    while (log_device_poll(rig.dev, now + RETRY_MS), rig.dev->tasks)
+        ;
+    rig_loud(kept);
+    assert_int_equal(health, LOG_HEALTHY);
+    assert_true(fired_again);
+    assert_in_range(due, 1, RETRY_MS);
+    assert_true(meta_read(rig.log->dir, &meta, &doubtful) >= 0);
+    assert_int_equal(meta.void_from, 21);
+    assert_int_equal(meta.void_to, 23);
+    rig_fini(&rig);
+}
+
 static void a_full_disk_refuses_before_anything_is_lost(void **state)
 {
     struct rig rig;
@@ -559,6 +595,7 @@ int main(void)
         cmocka_unit_test(a_dead_disk_makes_the_log_read_only_until_it_works),
         cmocka_unit_test(what_failed_does_not_come_back_after_a_crash),
         cmocka_unit_test(two_refused_ranges_stay_refused_after_a_restart),
+        cmocka_unit_test(a_mark_that_failed_is_written_again_whatever_segments_do),
         cmocka_unit_test(a_full_disk_refuses_before_anything_is_lost),
         cmocka_unit_test(retention_makes_room_at_once),
         cmocka_unit_test(short_writes_and_interruptions_do_not_show),
