@@ -2,6 +2,7 @@
 /* Any bytes as a topology file: loading, checking, printing and drawing must neither crash, leak nor run away. */
 #include <stdlib.h>
 
+#include "nodes/kinds.h"
 #include "topology/topology.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -22,7 +23,7 @@ static void print_all(struct topology *t, struct diag_list *diags)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct diag_list diags = {0};
-    struct topology *t = topology_load_text("fuzz.yaml", (const char *) data, size, &diags);
+    struct topology *t = topology_load_text(&(struct topology_text){"fuzz.yaml", (const char *) data, size}, KINDS, &diags);
     if (!t && !diags.error_count)
         abort(); /* a refusal without a reason */
     print_all(t, &diags);

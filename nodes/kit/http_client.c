@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP calls on libcurl's multi interface. curl tells which sockets to watch; they sit in an epoll descriptor of our own, which
+ * the owner's loop polls. Connecting is timed by curl, the other phases by timers here, so that an error can name its phase.
+ * HTTP/1.1 only: one call, one connection, so that giving a call up is seen by the peer at once. Proxies, netrc and cookies
+ * are not taken from the environment: where a call goes is what its caller said. Link-local addresses are not connected to
+ * (cloud machines hand out credentials there). */
+#include "nodes/kit/http_client.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/error.h"
+#include "lib/heap.h"
+#include "lib/xmem.h"
+
+#define CONNECT_MS 5000
+#define FIRST_BYTE_MS 120000
+#define STALL_MS 60000
+#define EVENTS_MAX 128
+#define IDLE_CONNECTIONS_MAX 256
+
+enum phase { PHASE_CONNECT, PHASE_FIRST_BYTE, PHASE_BODY };
+
+struct http_call {
+    LIST_ENTRY(http_call) link;
+    struct http_client *client;
+    struct http_call_options on; /* its pointers to text are not used after the start */
+    CURL *easy;
+    struct curl_slist *headers;
+    enum phase phase;
+    struct timer phase_timer, total_timer;
+    int64_t moved_ms;            /* the last piece of the body */
+    unsigned status;
+    bool added;                  /* curl has it */
+    bool dead;                   /* cancelled while curl was running: freed as soon as curl has returned */
+    bool stopped;                /* by `data` */
+    bool ending;                 /* `end` is running */
+    char text[CURL_ERROR_SIZE];
+};
+
+struct http_client {
+    CURLM *multi;
+    int epoll_fd;
+    int64_t curl_due_ms;
+    struct heap timers;
+    LIST_HEAD(, http_call) calls; /* curl has them */
+    LIST_HEAD(, http_call) later; /* begun or cancelled while curl was running */
+    bool in_curl;                 /* curl must not be called for adding and removing now */
+};
+
+/* ---- how it went ---- */
+
+static const char *name_of(CURLcode code)
+{
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return "UNREACHABLE";
+    case CURLE_OPERATION_TIMEDOUT:
+        return "TIMEOUT";
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+        return "CUT";
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FAILED_INIT:
+        return "SYSTEM";
+    default:
+        return "PROTOCOL";
+    }
+}
+
+static void describe(const struct http_call *call, CURLcode code, struct ls_error *err)
+{
+    const char *why = call->text[0] ? call->text : curl_easy_strerror(code);
+    if (call->stopped)
+        error_set(err, "CANCELLED", "the answer was not wanted any more");
+    else if (code == CURLE_OPERATION_TIMEDOUT)
+        error_set(err, "TIMEOUT", "no connection within %lld ms", (long long) call->on.connect_ms);
+    else if (strcmp(name_of(code), "CUT") == 0)
+        error_set(err, "CUT", "%s: %s", call->phase == PHASE_BODY ? "the answer broke off" : "the connection broke before the answer",
+                  why);
+    else
+        error_set(err, name_of(code), "%s", why);
+}
+
+static void call_free(struct http_call *call)
+{
+    heap_unset(&call->client->timers, &call->phase_timer);
+    heap_unset(&call->client->timers, &call->total_timer);
+    LIST_REMOVE(call, link);
+    if (call->added)
+        curl_multi_remove_handle(call->client->multi, call->easy);
+    curl_easy_cleanup(call->easy);
+    curl_slist_free_all(call->headers);
+    free(call);
+}
+
+/* Only outside curl. curl lets go of the call first: a whole answer's connection serves the next call, any other is closed. */
+static void call_end(struct http_call *call, const struct ls_error *err)
+{
+    heap_unset(&call->client->timers, &call->phase_timer);
+    heap_unset(&call->client->timers, &call->total_timer);
+    if (call->added)
+        curl_multi_remove_handle(call->client->multi, call->easy);
+    call->added = false;
+    call->ending = true;
+    if (call->on.end)
+        call->on.end(call->on.arg, call, call->status, err);
+    call_free(call);
+}
+
+/* ---- phases ---- */
+
+static void phase_begin(struct http_call *call, enum phase phase)
+{
+    int64_t now = clock_mono_ms();
+    call->phase = phase;
+    call->moved_ms = now;
+    heap_set(&call->client->timers, &call->phase_timer, now + (phase == PHASE_BODY ? call->on.stall_ms : call->on.first_byte_ms));
+}
+
+/* The timer of the body is not moved with each piece: when it fires it is set to where it should have been. */
+static void on_phase_timer(void *arg, struct timer *timer)
+{
+    struct http_call *call = (struct http_call *) (void *) ((char *) timer - offsetof(struct http_call, phase_timer));
+    struct ls_error err;
+    (void) arg;
+    int64_t due = call->moved_ms + call->on.stall_ms;
+    if (call->phase == PHASE_BODY && due > clock_mono_ms()) {
+        heap_set(&call->client->timers, timer, due);
+        return;
+    }
+    if (call->phase == PHASE_BODY)
+        error_set(&err, "TIMEOUT", "the answer stood still for %lld ms", (long long) call->on.stall_ms);
+    else
+        error_set(&err, "TIMEOUT", "connected, but no answer began within %lld ms", (long long) call->on.first_byte_ms);
+    call_end(call, &err);
+}
+
+static void on_total_timer(void *arg, struct timer *timer)
+{
+    struct http_call *call = (struct http_call *) (void *) ((char *) timer - offsetof(struct http_call, total_timer));
+    struct ls_error err;
+    (void) arg;
+    error_set(&err, "TIMEOUT", "not complete within %lld ms in all", (long long) call->on.total_ms);
+    call_end(call, &err);
+}
+
+/* ---- what curl calls ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    const struct http_client *client = arg;
+    struct epoll_event event = {.data.fd = fd};
+    (void) easy;
+    (void) socket_arg;
+    if (what == CURL_POLL_REMOVE) {
+        epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* may be closed already */
+        return 0;
+    }
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    if (epoll_ctl(client->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0)
+        epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct http_client *client = arg;
+    (void) multi;
+    client->curl_due_ms = timeout_ms < 0 ? INT64_MAX : clock_mono_ms() + timeout_ms;
+    return 0;
+}
+
+static bool is_link_local(const struct curl_sockaddr *address)
+{
+    const void *any = &address->addr;
+    const struct sockaddr_in *v4 = any;
+    const struct sockaddr_in6 *v6 = any;
+    if (address->family == AF_INET)
+        return ntohl(v4->sin_addr.s_addr) >> 16 == (169u << 8 | 254);
+    if (address->family != AF_INET6)
+        return false;
+    const uint8_t *b = v6->sin6_addr.s6_addr;
+    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && b[12] == 169 && b[13] == 254);
+}
+
+static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void) arg;
+    (void) purpose;
+    if (is_link_local(address))
+        return CURL_SOCKET_BAD;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static int on_request(void *arg, char *to, char *from, int to_port, int from_port)
+{
+    struct http_call *call = arg;
+    (void) to;
+    (void) from;
+    (void) to_port;
+    (void) from_port;
+    if (call->dead)
+        return CURL_PREREQFUNC_ABORT;
+    phase_begin(call, PHASE_FIRST_BYTE);
+    return CURL_PREREQFUNC_OK;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *arg)
+{
+    struct http_call *call = arg;
+    long status = 0;
+    bool is_end = size * count <= 2 && (*data == '\r' || *data == '\n');
+    if (call->dead)
+        return 0;
+    if (!is_end || call->phase == PHASE_BODY) /* a line, or trailers behind the body */
+        return size * count;
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200) /* 100 Continue, 103 Early Hints: the answer is still to come */
+        return size * count;
+    call->status = (unsigned) status;
+    phase_begin(call, PHASE_BODY);
+    if (call->on.headers_done)
+        call->on.headers_done(call->on.arg, call, call->status);
+    return call->dead ? 0 : size * count;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct http_call *call = arg;
+    if (call->dead)
+        return 0;
+    call->moved_ms = clock_mono_ms();
+    if (call->on.data && !call->on.data(call->on.arg, call, ls_bytes(data, size * count)))
+        call->stopped = true;
+    return call->dead || call->stopped ? 0 : size * count;
+}
+
+/* ---- a call ---- */
+
+static bool url_is_good(const char *url, struct ls_error *err)
+{
+    CURLU *parts = curl_url();
+    char *scheme = NULL;
+    CURLUcode code = parts ? curl_url_set(parts, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
+    if (code == CURLUE_OK)
+        code = curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
+    bool good = code == CURLUE_OK && (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0);
+    if (!good)
+        error_set(err, "BAD_VALUE", "\"%.200s\" is no http or https URL%s%s", url, code ? ": " : "", code ? curl_url_strerror(code) : "");
+    curl_free(scheme);
+    curl_url_cleanup(parts);
+    return good;
+}
+
+static bool has_controls(const char *text)
+{
+    for (; *text; text++)
+        if (iscntrl((unsigned char) *text) && *text != '\t')
+            return true;
+    return false;
+}
+
+static bool add_header(struct http_call *call, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(call->headers, line);
+    if (longer)
+        call->headers = longer;
+    return longer != NULL;
+}
+
+/* The caller's headers, without those that curl would add of itself. */
+static int set_headers(struct http_call *call, const char *const *lines, struct ls_error *err)
+{
+    bool typed = false, good = add_header(call, "Expect:");
+    for (; lines && *lines; lines++) {
+        if (has_controls(*lines))
+            return error_set(err, "BAD_VALUE", "a header line holds a control character");
+        typed |= strncasecmp(*lines, "content-type:", 13) == 0;
+        good &= add_header(call, *lines);
+    }
+    if (!typed)
+        good &= add_header(call, "Content-Type:");
+    return good ? 0 : error_set(err, "SYSTEM", "no memory for the headers of a call");
+}
+
+static bool set_method(CURL *easy, const struct http_call_options *o)
+{
+    bool get = strcmp(o->method, "GET") == 0;
+    if (strcmp(o->method, "HEAD") == 0)
+        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
+    if (get && !o->body.len)
+        return true;
+    if (!get && strcmp(o->method, "POST") != 0 && !o->body.len)
+        return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, o->method) == CURLE_OK;
+    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) o->body.len) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, o->body.len ? o->body.data : "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, o->method) == CURLE_OK;
+}
+
+static bool set_rules(struct http_call *call, const struct http_call_options *o)
+{
+    CURL *e = call->easy;
+    CURLcode bad = CURLE_OK;
+    bad |= curl_easy_setopt(e, CURLOPT_URL, o->url);
+    bad |= curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
+    bad |= curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+    bad |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    bad |= curl_easy_setopt(e, CURLOPT_PROXY, "");
+    bad |= curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    bad |= curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    bad |= curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* giving up must not wait for a name server */
+    bad |= curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
+    bad |= curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long) call->on.connect_ms);
+    bad |= curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->text);
+    bad |= curl_easy_setopt(e, CURLOPT_PRIVATE, call);
+    bad |= curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    bad |= curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
+    bad |= curl_easy_setopt(e, CURLOPT_PREREQDATA, call);
+    bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    bad |= curl_easy_setopt(e, CURLOPT_HEADERDATA, call);
+    bad |= curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    bad |= curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
+    if (o->unix_socket)
+        bad |= curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
+    if (o->ca_file)
+        bad |= curl_easy_setopt(e, CURLOPT_CAINFO, o->ca_file);
+    return bad == CURLE_OK && set_method(e, o);
+}
+
+static int64_t or_default(int64_t ms, int64_t fallback)
+{
+    return ms > 0 ? ms : fallback;
+}
+
+static int hand_to_curl(struct http_call *call, struct ls_error *err)
+{
+    struct http_client *client = call->client;
+    LIST_REMOVE(call, link);
+    LIST_INSERT_HEAD(&client->calls, call, link);
+    CURLMcode code = curl_multi_add_handle(client->multi, call->easy);
+    call->added = code == CURLM_OK;
+    return call->added ? 0 : error_set(err, "SYSTEM", "curl does not take a further call: %s", curl_multi_strerror(code));
+}
+
+struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options, struct ls_error *err)
+{
+    if (!url_is_good(options->url, err))
+        return NULL;
+    struct http_call *call = xcalloc(1, sizeof *call);
+    call->client = client;
+    call->on = *options;
+    call->on.connect_ms = or_default(options->connect_ms, CONNECT_MS);
+    call->on.first_byte_ms = or_default(options->first_byte_ms, FIRST_BYTE_MS);
+    call->on.stall_ms = or_default(options->stall_ms, STALL_MS);
+    call->phase_timer.fire = on_phase_timer;
+    call->total_timer.fire = on_total_timer;
+    LIST_INSERT_HEAD(&client->later, call, link);
+    call->easy = curl_easy_init();
+    if (set_headers(call, options->headers, err) < 0) {
+        call_free(call);
+        return NULL;
+    }
+    if (!call->easy || !set_rules(call, options)) {
+        error_set(err, "SYSTEM", "curl refused to prepare a call");
+        call_free(call);
+        return NULL;
+    }
+    if (options->total_ms > 0)
+        heap_set(&client->timers, &call->total_timer, clock_mono_ms() + options->total_ms);
+    if (!client->in_curl && hand_to_curl(call, err) < 0) {
+        call_free(call);
+        return NULL;
+    }
+    return call;
+}
+
+void http_call_cancel(struct http_call **call)
+{
+    struct http_call *c = *call;
+    *call = NULL;
+    if (!c || c->ending || c->dead)
+        return;
+    if (!c->client->in_curl) {
+        call_free(c);
+        return;
+    }
+    c->dead = true;
+    heap_unset(&c->client->timers, &c->phase_timer);
+    heap_unset(&c->client->timers, &c->total_timer);
+    LIST_REMOVE(c, link);
+    LIST_INSERT_HEAD(&c->client->later, c, link);
+}
+
+const char *http_call_header(const struct http_call *call, const char *name)
+{
+    struct curl_header *found;
+    return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK ? found->value : NULL;
+}
+
+/* ---- the client ---- */
+
+static void init_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+struct http_client *http_client_open(struct ls_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_curl);
+    struct http_client *client = xcalloc(1, sizeof *client);
+    client->curl_due_ms = INT64_MAX;
+    client->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    client->multi = curl_multi_init();
+    if (client->epoll_fd < 0 || !client->multi) {
+        error_set(err, "SYSTEM", "the HTTP client cannot be set up: %m");
+        http_client_close(&client);
+        return NULL;
+    }
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long) IDLE_CONNECTIONS_MAX);
+    return client;
+}
+
+int http_client_fd(const struct http_client *client)
+{
+    return client->epoll_fd;
+}
+
+int64_t http_client_due(const struct http_client *client)
+{
+    int64_t timers = heap_next(&client->timers);
+    return client->curl_due_ms < timers ? client->curl_due_ms : timers;
+}
+
+static void run_sockets(struct http_client *client)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int running, count = epoll_wait(client->epoll_fd, events, EVENTS_MAX, 0);
+    client->in_curl = true;
+    for (int i = 0; i < count; i++) {
+        uint32_t e = events[i].events;
+        int bits = (e & EPOLLIN ? CURL_CSELECT_IN : 0) | (e & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (e & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+        curl_multi_socket_action(client->multi, events[i].data.fd, bits, &running);
+    }
+    if (client->curl_due_ms <= clock_mono_ms()) {
+        client->curl_due_ms = INT64_MAX; /* curl sets it anew if it wants to */
+        curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    client->in_curl = false;
+}
+
+static void settle_later(struct http_client *client)
+{
+    struct http_call *call;
+    struct ls_error err;
+    while ((call = LIST_FIRST(&client->later))) {
+        if (call->dead)
+            call_free(call);
+        else if (hand_to_curl(call, &err) < 0)
+            call_end(call, &err);
+    }
+}
+
+static void end_finished(struct http_client *client)
+{
+    struct CURLMsg *message;
+    int left;
+    while ((message = curl_multi_info_read(client->multi, &left))) {
+        struct http_call *call = NULL;
+        struct ls_error err;
+        CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
+        if (code != CURLE_OK)
+            describe(call, code, &err);
+        call_end(call, code == CURLE_OK ? NULL : &err);
+    }
+}
+
+void http_client_run(struct http_client *client)
+{
+    run_sockets(client);
+    settle_later(client);
+    end_finished(client);
+    heap_fire(&client->timers, clock_mono_ms(), NULL);
+}
+
+void http_client_close(struct http_client **client)
+{
+    struct http_client *c = *client;
+    *client = NULL;
+    if (!c)
+        return;
+    while (!LIST_EMPTY(&c->later))
+        call_free(LIST_FIRST(&c->later));
+    while (!LIST_EMPTY(&c->calls))
+        call_free(LIST_FIRST(&c->calls));
+    if (c->multi)
+        curl_multi_cleanup(c->multi);
+    if (c->epoll_fd >= 0)
+        close(c->epoll_fd);
+    heap_fini(&c->timers);
+    free(c);
+}
