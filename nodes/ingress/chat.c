@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a chat turn: from the HTTP request to a request on the bus, its parts, its one end. */
+#include "nodes/ingress/chat.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/xmem.h"
+
+#define CREDIT 64               /* parts under way */
+#define CREDIT_RENEW 24         /* renewed when so many were handled */
+#define QUEUE_BYTES (128u << 10) /* no credit while more waits for a slow client */
+
+double turn_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double) now.tv_sec * 1000 + (double) now.tv_nsec / 1e6;
+}
+
+void turn_headers(struct turn *t)
+{
+    const struct {
+        const char *name, *value;
+    } headers[] = {{"x-lineshaft-model", t->answered_by}, {"x-lineshaft-version", t->version}, {"x-lineshaft-worker", t->worker},
+                   {"x-lineshaft-event", t->event_id}, {"traceparent", t->trace}};
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
+        if (headers[i].value)
+            http_answer_header(t->v->x, headers[i].name, headers[i].value);
+}
+
+/* ---- begin and end ---- */
+
+static void turn_free(struct turn *t)
+{
+    LIST_REMOVE(t, link);
+    node_timer_unset(t->in->node, &t->timer);
+    if (t->waiting)
+        directory_forget(&t->wait);
+    for (uint32_t i = 0; i < t->choice_count; i++) {
+        buf_fini(&t->choices[i].text);
+        buf_fini(&t->choices[i].reasoning);
+        buf_fini(&t->choices[i].refusal);
+        json_decref(t->choices[i].tool_calls);
+        json_decref(t->choices[i].logprobs);
+    }
+    free(t->choices);
+    json_decref(t->body);
+    buf_fini(&t->usage);
+    buf_fini(&t->head);
+    free(t->model);
+    free(t->worker);
+    free(t->version);
+    free(t->answered_by);
+    free(t);
+}
+
+/* The turn is over for its caller and its record; *t is freed unless the bus still owes the end of the request. */
+static void turn_over(struct turn *t)
+{
+    if (t->v)
+        t->v->work = NULL;
+    t->v = NULL;
+    node_timer_unset(t->in->node, &t->timer);
+    --*node_metric(t->in->node, METRIC_CHATS_OPEN);
+    if (!t->request)
+        turn_free(t);
+}
+
+void turns_close(struct ingress *in)
+{
+    struct turn *t;
+    while ((t = LIST_FIRST(&in->turns)) != NULL)
+        turn_free(t);
+}
+
+static void on_gone(void *work)
+{
+    struct turn *t = work;
+    t->v->work = NULL;
+    t->v = NULL;
+    ++*node_metric(t->in->node, METRIC_CHATS_CANCELLED);
+    event_cancelled(t, "disconnect");
+    if (t->request)
+        ls_request_cancel(node_client(t->in->node), t->request); /* its end frees the turn */
+    turn_over(t);
+}
+
+static void fail(struct turn *t, const struct problem *problem, const char *text)
+{
+    struct problem told = *problem;
+    told.dont_retry |= t->first_ms > 0; /* tokens were spent */
+    ++*node_metric(t->in->node, METRIC_CHATS_FAILED);
+    event_failed(t, &told, text);
+    if (t->v && t->answering)
+        stream_problem(t, &told, text);
+    else if (t->v)
+        answer_problem(t->v, &told, "%s", text);
+    if (t->request)
+        ls_request_cancel(node_client(t->in->node), t->request);
+    turn_over(t);
+}
+
+static void complete(struct turn *t)
+{
+    ++*node_metric(t->in->node, METRIC_CHATS_COMPLETED);
+    *node_metric(t->in->node, METRIC_CHAT_MS) += (int64_t) (turn_now_ms() - t->begun_ms);
+    if (t->stream)
+        stream_finish(t);
+    else
+        whole_finish(t);
+    event_completed(t);
+    turn_over(t);
+}
+
+/* ---- parts ---- */
+
+static bool copy_text(char **to, struct ls_slice text)
+{
+    if (!*to && text.len)
+        *to = xstrndup(text.data, text.len);
+    return *to != NULL;
+}
+
+bool piece_read(struct piece *piece, struct ls_slice part)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } TEXTS[] = {
+#define MEMBER(name, member) {name, offsetof(struct piece, member)}
+        MEMBER("text", text), MEMBER("reasoning", reasoning), MEMBER("refusal", refusal), MEMBER("tool_calls", tool_calls),
+        MEMBER("logprobs", logprobs), MEMBER("finish_reason", finish), MEMBER("model", model), MEMBER("version", version),
+        MEMBER("worker", worker),
+#undef MEMBER
+    };
+    struct mp r = mp_over(part.data, part.len);
+    struct mp_slice key, text;
+    uint32_t pairs;
+    *piece = (struct piece){0};
+    if (!mp_map(&r, &pairs))
+        return false;
+    for (; pairs && mp_str(&r, &key); pairs--) {
+        struct mp value = r;
+        if (!mp_skip(&r))
+            return false;
+        if (mp_is(key, "index"))
+            mp_uint(&value, &piece->index);
+        else if (mp_is(key, "usage") && mp_peek(&value) == MP_MAP)
+            piece->usage = ls_bytes(value.p, (size_t) (r.p - value.p));
+        for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
+            if (mp_is(key, TEXTS[i].name) && mp_str(&value, &text))
+                *(struct ls_slice *) (void *) ((char *) piece + TEXTS[i].offset) = ls_bytes(text.data, text.len);
+    }
+    return pairs == 0;
+}
+
+static struct choice *choice_of(struct turn *t, uint64_t index)
+{
+    if (index >= TURN_CHOICES_MAX)
+        return NULL;
+    if (index >= t->choice_count) {
+        t->choices = xrealloc(t->choices, (index + 1) * sizeof *t->choices);
+        memset(t->choices + t->choice_count, 0, (index + 1 - t->choice_count) * sizeof *t->choices);
+        t->choice_count = (uint32_t) index + 1;
+    }
+    return &t->choices[index];
+}
+
+/* Text is kept for the event; of a stream only so much, as nobody waits for the whole. */
+static void keep_text(const struct turn *t, struct choice *c, struct buf *kept, struct ls_slice text)
+{
+    if (t->stream && kept->len + text.len > TURN_TEXT_MAX)
+        c->cut = true;
+    else if (!c->cut && text.len)
+        buf_add(kept, text.data, text.len);
+}
+
+static bool take_piece(struct turn *t, const struct piece *p)
+{
+    struct choice *c = choice_of(t, p->index);
+    if (!c)
+        return false;
+    copy_text(&t->worker, p->worker);
+    copy_text(&t->version, p->version);
+    copy_text(&t->answered_by, p->model);
+    t->pieces += p->text.len > 0;
+    keep_text(t, c, &c->text, p->text);
+    keep_text(t, c, &c->reasoning, p->reasoning);
+    keep_text(t, c, &c->refusal, p->refusal);
+    if (p->usage.len) {
+        buf_clear(&t->usage);
+        buf_add(&t->usage, p->usage.data, p->usage.len);
+    }
+    whole_piece(c, p);
+    bool ok = !t->stream || stream_piece(t, c, p);
+    if (p->finish.len)
+        snprintf(c->finish, sizeof c->finish, "%.*s", (int) p->finish.len, p->finish.data);
+    return ok;
+}
+
+static bool all_finished(const struct turn *t)
+{
+    for (uint32_t i = 0; i < t->choice_count; i++)
+        if (!t->choices[i].finish[0])
+            return false;
+    return t->choice_count > 0;
+}
+
+static void renew_credit(struct turn *t)
+{
+    if (!t->request || t->spent < CREDIT_RENEW || (t->answering && http_stream_queued(t->v->x) > QUEUE_BYTES))
+        return;
+    ls_request_more(node_client(t->in->node), t->request, t->spent);
+    t->spent = 0;
+}
+
+static void on_drained(void *work)
+{
+    renew_credit(work);
+}
+
+/* "[code] sentence" of a worker; the status as it is meant for the caller. */
+static void fail_by_worker(struct turn *t, const struct ls_error *err)
+{
+    char code[64] = "";
+    const char *text = err->text, *end = *text == '[' ? strchr(text, ']') : NULL;
+    struct problem problem = {.status = bus_error_status(err), .retry_ms = err->retry_ms};
+    if (end && (size_t) (end - text) < sizeof code) {
+        snprintf(code, sizeof code, "%.*s", (int) (end - text - 1), text + 1);
+        text = end + 1 + strspn(end + 1, " ");
+    }
+    if (problem.status == 401 || problem.status == 403)
+        problem.status = 502; /* the backend's quarrel with us is not the caller's */
+    problem.code = *code ? code : problem.status == 503 ? "overloaded" : problem.status == 504 ? "timeout"
+                   : problem.status == 429 ? "rate_limit_exceeded" : problem.status >= 500 ? "server_error" : NULL;
+    if (strcmp(err->name, "NO_RESPONDER") == 0) {
+        problem.code = "no_worker";
+        text = "no worker for this model is running";
+    }
+    fail(t, &problem, text);
+}
+
+static void on_part(void *arg, const struct ls_part *part)
+{
+    struct turn *t = arg;
+    struct piece piece;
+    bool end = part->err || part->last;
+    if (end)
+        t->request = 0;
+    if (!t->v) {
+        if (end)
+            turn_free(t); /* it was over for its caller before */
+        return;
+    }
+    if (part->err) {
+        fail_by_worker(t, part->err);
+        return;
+    }
+    if (!t->first_ms) {
+        t->first_ms = turn_now_ms();
+        *node_metric(t->in->node, METRIC_FIRST_TOKEN_MS) += (int64_t) (t->first_ms - t->begun_ms);
+    }
+    if (!piece_read(&piece, part->body)) {
+        fail(t, &(struct problem){.status = 502, .code = "bad_worker"}, "the worker sent a part that is no msgpack map");
+    } else if (!take_piece(t, &piece)) {
+        fail(t, &(struct problem){.status = 502, .code = "slow_client"}, "the client does not read its stream");
+    } else if (end && !all_finished(t)) {
+        fail(t, &(struct problem){.status = 502, .code = "bad_worker"}, "the worker ended without a finish_reason");
+    } else if (end) {
+        complete(t);
+    } else {
+        t->spent++;
+        renew_credit(t);
+    }
+}
+
+/* ---- asking ---- */
+
+static int send_request(struct turn *t, const char *topic, struct ls_error *err)
+{
+    char trace[TRACEPARENT_SIZE];
+    struct buf more = {0};
+    trace_child(t->trace, trace);
+    buf_pack_map(&more, 1);
+    buf_pair_str(&more, "operation", t->completion ? "completion" : "chat");
+    struct ls_event request = {.topic = ls_str(topic), .subject = ls_str(t->chat_id), .traceparent = ls_str(trace),
+                               .correlationid = ls_str(t->request_id), .causationid = ls_str(t->event_id),
+                               .more = ls_bytes(more.data, more.len), .body = http_body(t->v->x)};
+    struct ls_request_options options = {.timeout_ms = (int) t->in->options->chat_timeout, .parts = CREDIT, .manual_credit = true};
+    t->request = ls_request(node_client(t->in->node), &request, &options, on_part, t, err);
+    buf_fini(&more);
+    return t->request ? 0 : -1;
+}
+
+/* The model is looked up once more when it is not known: it may have come a moment ago. */
+static void ask_worker(void *arg)
+{
+    struct turn *t = arg;
+    struct ls_error err;
+    t->waiting = false;
+    const struct model *model = directory_model(t->in, t->model);
+    if (!model && !t->in->connected) {
+        fail(t, &(struct problem){.status = 503, .code = "no_bus"}, "the bus cannot be reached; trying again by itself");
+    } else if (!model) {
+        char text[512];
+        snprintf(text, sizeof text, "no worker on the bus answers for the model \"%.200s\"; GET /v1/models lists those there are",
+                 t->model);
+        fail(t, &(struct problem){.status = 404, .code = "model_not_found", .param = "model"}, text);
+    } else if (send_request(t, model->topic, &err)) {
+        fail_by_worker(t, &err);
+    }
+}
+
+static void on_timer(void *arg, struct timer *timer)
+{
+    (void) arg;
+    struct turn *t = (struct turn *) (void *) ((char *) timer - offsetof(struct turn, timer));
+    double silent = turn_now_ms() - t->written_ms;
+    if (!t->answering || silent >= (double) t->in->options->keep_alive) {
+        stream_start(t);
+        stream_comment(t);
+        silent = 0;
+    }
+    node_timer_set(t->in->node, timer, t->in->options->keep_alive - (int64_t) silent);
+}
+
+static struct turn *turn_new(struct visit *v, json_t *body, bool completion)
+{
+    struct turn *t = xcalloc(1, sizeof *t);
+    char id[LS_ID_SIZE];
+    const char *chat = http_header(v->x, "x-lineshaft-chat");
+    json_t *options = json_object_get(body, "stream_options");
+    ls_id(id);
+    ls_id(t->event_id);
+    t->in = v->ingress;
+    t->v = v;
+    t->body = body;
+    t->completion = completion;
+    t->stream = json_is_true(json_object_get(body, "stream"));
+    t->include_usage = json_is_true(json_object_get(options, "include_usage"));
+    t->model = xstrdup(json_string_value(json_object_get(body, "model")));
+    t->created = clock_wall_us() / 1000000;
+    t->begun_ms = turn_now_ms();
+    snprintf(t->id, sizeof t->id, "%s%s", completion ? "cmpl-" : "chatcmpl-", id);
+    snprintf(t->request_id, sizeof t->request_id, "%s", v->request_id);
+    snprintf(t->chat_id, sizeof t->chat_id, "%s", chat && strlen(chat) <= 200 && *chat ? chat : v->request_id);
+    trace_begin(http_header(v->x, "traceparent"), t->trace);
+    t->timer.fire = on_timer;
+    LIST_INSERT_HEAD(&t->in->turns, t, link);
+    v->work = t;
+    v->gone = on_gone;
+    v->drained = on_drained;
+    return t;
+}
+
+static void begin(struct visit *v, bool completion)
+{
+    json_t *body = body_json(v);
+    if (!body)
+        return;
+    if (!chat_body_check(v, body, completion)) {
+        json_decref(body);
+        return;
+    }
+    const struct ls_server *server = ls_client_server(node_client(v->ingress->node));
+    if (http_body(v->x).len > server->body_max) {
+        json_decref(body);
+        answer_problem(v, &(struct problem){.status = 413, .code = "request_too_large"},
+                       "the body has %zu bytes; the bus carries at most %llu (broker option body_max)", http_body(v->x).len,
+                       (unsigned long long) server->body_max);
+        return;
+    }
+    struct turn *t = turn_new(v, body, completion);
+    ++*node_metric(t->in->node, METRIC_CHATS);
+    ++*node_metric(t->in->node, METRIC_CHATS_OPEN);
+    if (t->stream)
+        node_timer_set(t->in->node, &t->timer, t->in->options->hold);
+    event_request(t);
+    json_decref(t->body);
+    t->body = NULL;
+    t->wait.fn = ask_worker;
+    t->wait.arg = t;
+    t->waiting = !directory_model(t->in, t->model) && directory_refresh(t->in, &t->wait);
+    if (!t->waiting)
+        ask_worker(t);
+}
+
+void handle_chat(struct visit *v)
+{
+    begin(v, false);
+}
+
+void handle_completion(struct visit *v)
+{
+    begin(v, true);
+}
+
+void handle_elsewhere(struct visit *v)
+{
+    answer_problem(v, &(struct problem){.status = 404, .code = "unknown_url"},
+                   "/v1/responses is not served; use /v1/chat/completions (in the AI SDK: openai.chat('model') or "
+                   "@ai-sdk/openai-compatible)");
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the nodes on the bus offer: models (`about` of services) and HTTP routes, as the broker knows them. Asked for when the
+ * session begins and whenever the broker says that something changed ($sys.services). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/logger.h"
+#include "lib/mp.h"
+#include "lib/wire.h"
+#include "lib/xmem.h"
+#include "nodes/ingress/ingress.h"
+
+struct directory {
+    struct ingress *in;
+    struct model *models;
+    size_t model_count, model_room;
+    struct offered_route *routes;
+    size_t route_count, route_room;
+    bool known, asking, again; /* again: something changed while the question was under way */
+    LIST_HEAD(, directory_wait) waits;
+};
+
+static void ask(struct directory *d);
+
+/* ---- what is known ---- */
+
+static void forget_models(struct directory *d)
+{
+    for (size_t i = 0; i < d->model_count; i++) {
+        struct model *m = &d->models[i];
+        free(m->id);
+        free(m->owned_by);
+        free(m->version);
+        free(m->kind);
+        free(m->topic);
+    }
+    d->model_count = 0;
+}
+
+static void forget_routes(struct directory *d)
+{
+    for (size_t i = 0; i < d->route_count; i++) {
+        struct offered_route *r = &d->routes[i];
+        free(r->method);
+        free(r->path);
+        free(r->topic);
+        free(r->summary);
+        free(r->client);
+    }
+    d->route_count = 0;
+}
+
+bool directory_known(const struct ingress *in)
+{
+    return in->directory->known;
+}
+
+const struct model *directory_models(const struct ingress *in, size_t *count)
+{
+    *count = in->directory->model_count;
+    return in->directory->models;
+}
+
+const struct model *directory_model(const struct ingress *in, const char *id)
+{
+    for (size_t i = 0; i < in->directory->model_count; i++)
+        if (strcmp(in->directory->models[i].id, id) == 0)
+            return &in->directory->models[i];
+    return NULL;
+}
+
+const struct offered_route *directory_routes(const struct ingress *in, size_t *count)
+{
+    *count = in->directory->route_count;
+    return in->directory->routes;
+}
+
+const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path)
+{
+    char params[2][512];
+    for (size_t i = 0; i < in->directory->route_count; i++) {
+        const struct offered_route *r = &in->directory->routes[i];
+        bool head = strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0;
+        if ((head || strcmp(r->method, method) == 0) && route_match(r->path, path, params))
+            return r;
+    }
+    return NULL;
+}
+
+/* ---- the broker's answers ---- */
+
+static char *text_of(struct mp map, const char *key)
+{
+    struct ls_slice text = {0};
+    uint64_t number;
+    if (wire_str(map, key, &text))
+        return xstrndup(text.data, text.len);
+    return wire_uint(map, key, &number) ? xasprintf("%llu", (unsigned long long) number) : NULL;
+}
+
+static void add_model(struct directory *d, struct mp map, const char *topic)
+{
+    uint64_t created = 0, context = 0;
+    char *id = text_of(map, "id");
+    if (!id || !*id || directory_model(d->in, id)) {
+        free(id);
+        return;
+    }
+    wire_uint(map, "created", &created);
+    wire_uint(map, "context_length", &context);
+    d->models = xgrow(d->models, &d->model_room, d->model_count + 1, sizeof *d->models);
+    char *owner = text_of(map, "owned_by");
+    d->models[d->model_count++] = (struct model){
+        .id = id, .owned_by = owner ? owner : xstrdup("lineshaft"), .version = text_of(map, "version"), .kind = text_of(map, "kind"),
+        .created = (int64_t) created, .context_length = (int64_t) context, .topic = xstrdup(topic)};
+}
+
+/* Calls fn for each map in the array that `map` has under `key`. */
+static void each_map(struct mp map, const char *key, void (*fn)(struct directory *d, struct mp item, const char *topic),
+                     struct directory *d, const char *topic)
+{
+    struct mp at;
+    uint32_t count;
+    if (!mp_find(map, key, &at) || !mp_array(&at, &count))
+        return;
+    for (; count; count--) {
+        struct mp item = at;
+        if (!mp_skip(&at))
+            return;
+        if (mp_peek(&item) == MP_MAP)
+            fn(d, item, topic);
+    }
+}
+
+static void take_worker(struct directory *d, struct mp worker, const char *topic)
+{
+    struct mp about;
+    if (mp_find(worker, "about", &about))
+        each_map(about, "models", add_model, d, topic);
+}
+
+static void take_service(struct directory *d, struct mp service, const char *unused)
+{
+    (void) unused;
+    char *topic = text_of(service, "topic");
+    if (topic && !strpbrk(topic, "*>")) /* a pattern is no topic to ask */
+        each_map(service, "workers", take_worker, d, topic);
+    free(topic);
+}
+
+static void take_route(struct directory *d, struct mp route, const char *unused)
+{
+    (void) unused;
+    d->routes = xgrow(d->routes, &d->route_room, d->route_count + 1, sizeof *d->routes);
+    struct offered_route r = {text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
+                              text_of(route, "client")};
+    if (r.method && r.path && r.topic)
+        d->routes[d->route_count++] = r;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct model *) a)->id, ((const struct model *) b)->id);
+}
+
+static void wake_all(struct directory *d)
+{
+    struct directory_wait *w;
+    while ((w = LIST_FIRST(&d->waits)) != NULL) {
+        directory_forget(w);
+        w->fn(w->arg);
+    }
+}
+
+static void on_routes(void *arg, struct ls_slice reply, const struct ls_error *err)
+{
+    struct directory *d = arg;
+    d->asking = false;
+    if (!err) {
+        forget_routes(d);
+        each_map(wire_map(reply), "routes", take_route, d, NULL);
+        d->known = true;
+    }
+    if (d->again)
+        ask(d);
+    else
+        wake_all(d);
+}
+
+static void on_services(void *arg, struct ls_slice reply, const struct ls_error *err)
+{
+    struct directory *d = arg;
+    if (err)
+        return;
+    forget_models(d);
+    each_map(wire_map(reply), "services", take_service, d, NULL);
+    if (d->model_count)
+        qsort(d->models, d->model_count, sizeof *d->models, by_id);
+}
+
+static int question(struct directory *d, const char *op, ls_adm_fn *fn)
+{
+    struct ls_error err;
+    struct buf request = {0};
+    buf_pack_map(&request, 1);
+    buf_pair_str(&request, "op", op);
+    int rc = ls_adm(node_client(d->in->node), ls_bytes(request.data, request.len), fn, d, &err);
+    if (rc)
+        logger_put(LEVEL_WARN, "directory", err.text, "op=%s", op);
+    buf_fini(&request);
+    return rc;
+}
+
+/* Both questions travel in order, and so do the answers. */
+static void ask(struct directory *d)
+{
+    d->again = d->asking;
+    if (d->asking)
+        return;
+    d->asking = question(d, "services", on_services) == 0 && question(d, "routes", on_routes) == 0;
+}
+
+bool directory_refresh(struct ingress *in, struct directory_wait *wait)
+{
+    if (!in->connected)
+        return false;
+    ask(in->directory);
+    LIST_INSERT_HEAD(&in->directory->waits, wait, link);
+    return true;
+}
+
+void directory_forget(struct directory_wait *wait)
+{
+    LIST_REMOVE(wait, link);
+}
+
+/* ---- its life ---- */
+
+static enum ls_verdict on_change(void *arg, const struct ls_event *event, struct ls_error *err)
+{
+    (void) event;
+    (void) err;
+    ask(arg);
+    return LS_DONE;
+}
+
+void directory_open(struct ingress *in)
+{
+    static const char *const TOPICS[] = {"$sys.services", NULL};
+    struct ls_error err;
+    in->directory = xcalloc(1, sizeof *in->directory);
+    in->directory->in = in;
+    LIST_INIT(&in->directory->waits);
+    if (!ls_subscribe(node_client(in->node), &(struct ls_subscription){.topics = TOPICS}, on_change, in->directory, &err))
+        logger_put(LEVEL_ERROR, "directory", err.text, "topic=%s", TOPICS[0]);
+}
+
+void directory_connected(struct ingress *in)
+{
+    ask(in->directory);
+}
+
+void directory_close(struct ingress *in)
+{
+    if (!in->directory)
+        return;
+    forget_models(in->directory);
+    forget_routes(in->directory);
+    free(in->directory->models);
+    free(in->directory->routes);
+    free(in->directory);
+    in->directory = NULL;
+}

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET /api/events: events as server-sent events (WHATWG HTML, 9.2). Feeds that want the same from now on share one
+ * subscription, a source; one that resumes, or that is too slow for the others, has a source of its own.
+ *
+ * The id of a record is the place of its reader in every stream, "events:1235,audit:17": the next sequence number of each. It
+ * is exact, so a reader that comes back with Last-Event-ID gets each stored event once. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/logger.h"
+#include "lib/topic.h"
+#include "lib/wire.h"
+#include "lib/xmem.h"
+#include "nodes/ingress/ingress.h"
+
+#define PATTERNS_MAX 20
+#define STREAMS_MAX 64
+#define SLOW_BYTES (256u << 10) /* a feed with more unsent than this leaves its source until it has caught up */
+
+struct places {
+    struct ls_position *items; /* streams are ours */
+    size_t count, room;
+};
+
+struct source {
+    LIST_ENTRY(source) link;
+    struct feeds *feeds;
+    char *key;                /* of a shared one: its patterns and stream; NULL: one feed's own */
+    char **patterns;          /* NULL-terminated */
+    char *stream;             /* NULL: all */
+    uint32_t subscription;    /* 0: not yet */
+    struct places places;
+    bool known;               /* places are exact: the streams were asked for, or given */
+    struct ls_from from;      /* with a stream: where to begin, once */
+    LIST_HEAD(, feed) feeds_list;
+};
+
+struct feed {
+    LIST_ENTRY(feed) link;    /* in its source */
+    struct source *source;    /* NULL: stopped while its client catches up */
+    struct visit *v;
+    struct feeds *feeds;
+    char *key, *stream;       /* to begin a source of its own */
+    char **patterns;
+    struct places places;     /* kept while it has no source */
+    uint64_t limit;           /* records left; 0: no limit */
+    bool begun;
+    int64_t written_ms;
+    struct timer timer;
+};
+
+struct feeds {
+    struct ingress *in;
+    LIST_HEAD(, source) sources;
+    size_t count;
+    bool asking;
+};
+
+/* ---- places ---- */
+
+static void places_set(struct places *p, const char *stream, size_t len, uint64_t next)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (strlen(p->items[i].stream) == len && memcmp(p->items[i].stream, stream, len) == 0) {
+            p->items[i].next = next;
+            return;
+        }
+    if (p->count == STREAMS_MAX)
+        return;
+    p->items = xgrow(p->items, &p->room, p->count + 1, sizeof *p->items);
+    p->items[p->count++] = (struct ls_position){xstrndup(stream, len), next};
+}
+
+static void places_fini(struct places *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        free((char *) (uintptr_t) p->items[i].stream);
+    free(p->items);
+    *p = (struct places){0};
+}
+
+static void places_copy(struct places *to, const struct places *from)
+{
+    places_fini(to);
+    for (size_t i = 0; i < from->count; i++)
+        places_set(to, from->items[i].stream, strlen(from->items[i].stream), from->items[i].next);
+}
+
+static void places_text(const struct places *p, struct buf *out)
+{
+    for (size_t i = 0; i < p->count; i++)
+        buf_addf(out, "%s%s:%llu", i ? "," : "", p->items[i].stream, (unsigned long long) p->items[i].next);
+}
+
+static bool places_parse(struct places *p, const char *text)
+{
+    while (*text) {
+        size_t len = strcspn(text, ":,");
+        const char *number = text + len + 1;
+        size_t digits = text[len] == ':' ? strspn(number, "0123456789") : 0;
+        if (!len || len > 64 || !digits || digits > 19 || (number[digits] && number[digits] != ','))
+            return false;
+        places_set(p, text, len, strtoull(number, NULL, 10));
+        text = number + digits + (number[digits] == ',');
+    }
+    return p->count > 0;
+}
+
+/* ---- writing to one feed ---- */
+
+static void feed_detach(struct feed *f);
+static void source_start(struct source *s);
+static struct source *source_own(struct feed *f);
+
+static void put_id(const struct places *places, struct buf *out)
+{
+    if (!places->count)
+        return;
+    buf_addf(out, "id: ");
+    places_text(places, out);
+    buf_addf(out, "\n");
+}
+
+static bool feed_write(struct feed *f, struct ls_slice bytes)
+{
+    f->written_ms = clock_mono_ms();
+    return http_stream_write(f->v->x, bytes);
+}
+
+/* The header, and an id alone, so that a client that is cut off before the first event knows its place. */
+static void feed_begin(struct feed *f)
+{
+    struct buf *out = &f->feeds->in->scratch;
+    if (f->begun)
+        return;
+    f->begun = true;
+    http_answer_header(f->v->x, "Content-Type", "text/event-stream; charset=utf-8");
+    http_answer_header(f->v->x, "Cache-Control", "no-cache, no-transform");
+    http_answer_header(f->v->x, "X-Accel-Buffering", "no");
+    http_stream_begin(f->v->x, 200);
+    buf_clear(out);
+    buf_addf(out, "retry: 2000\n");
+    put_id(&f->source->places, out);
+    buf_addf(out, ": following\n\n");
+    feed_write(f, ls_bytes(out->data, out->len));
+    node_timer_set(f->feeds->in->node, &f->timer, f->feeds->in->options->keep_alive);
+}
+
+static void feed_free(struct feed *f)
+{
+    feed_detach(f);
+    node_timer_unset(f->feeds->in->node, &f->timer);
+    for (char **p = f->patterns; p && *p; p++)
+        free(*p);
+    free(f->patterns);
+    free(f->key);
+    free(f->stream);
+    places_fini(&f->places);
+    f->feeds->count--;
+    --*node_metric(f->feeds->in->node, METRIC_FEEDS_OPEN);
+    free(f);
+}
+
+static void feed_end(struct feed *f)
+{
+    struct visit *v = f->v;
+    v->work = NULL;
+    if (f->begun)
+        http_stream_end(v->x);
+    else
+        answer_problem(v, &(struct problem){.status = 503}, "the server is stopping");
+    feed_free(f);
+}
+
+/* A record for one feed; false when the feed is over or has left its source. */
+static bool feed_put(struct feed *f, struct ls_slice record)
+{
+    feed_begin(f);
+    bool ok = feed_write(f, record);
+    if (ok)
+        ++*node_metric(f->feeds->in->node, METRIC_FEED_EVENTS);
+    if (ok && f->limit && --f->limit == 0) {
+        feed_end(f);
+        return false;
+    }
+    if (!ok || http_stream_queued(f->v->x) > SLOW_BYTES) {
+        places_copy(&f->places, &f->source->places); /* with this record, if it was taken */
+        feed_detach(f);
+        return false;
+    }
+    return true;
+}
+
+static void on_gone(void *work)
+{
+    struct feed *f = work;
+    f->v->work = NULL;
+    feed_free(f);
+}
+
+/* The slow client has caught up: it goes on where it was, by itself. */
+static void on_drained(void *work)
+{
+    struct feed *f = work;
+    if (f->source)
+        return;
+    struct source *s = source_own(f);
+    places_copy(&s->places, &f->places);
+    source_start(s);
+}
+
+static void on_timer(void *arg, struct timer *timer)
+{
+    (void) arg;
+    struct feed *f = (struct feed *) (void *) ((char *) timer - offsetof(struct feed, timer));
+    int64_t every = f->feeds->in->options->keep_alive, silent = clock_mono_ms() - f->written_ms;
+    if (silent >= every) {
+        feed_write(f, ls_str(": ka\n\n"));
+        silent = 0;
+    }
+    node_timer_set(f->feeds->in->node, timer, every - silent);
+}
+
+/* ---- sources ---- */
+
+static void source_free(struct source *s)
+{
+    if (s->subscription)
+        ls_unsubscribe(node_client(s->feeds->in->node), s->subscription);
+    LIST_REMOVE(s, link);
+    for (char **p = s->patterns; p && *p; p++)
+        free(*p);
+    free(s->patterns);
+    free(s->key);
+    free(s->stream);
+    places_fini(&s->places);
+    free(s);
+}
+
+static void feed_detach(struct feed *f)
+{
+    struct source *s = f->source;
+    f->source = NULL;
+    if (!s)
+        return;
+    LIST_REMOVE(f, link);
+    if (LIST_EMPTY(&s->feeds_list))
+        source_free(s);
+}
+
+static void feed_attach(struct feed *f, struct source *s)
+{
+    f->source = s;
+    LIST_INSERT_HEAD(&s->feeds_list, f, link);
+}
+
+static struct source *source_new(const struct feed *f, const char *key)
+{
+    struct source *s = xcalloc(1, sizeof *s);
+    size_t count = 0;
+    while (f->patterns[count])
+        count++;
+    s->feeds = f->feeds;
+    s->key = key ? xstrdup(key) : NULL;
+    s->stream = f->stream ? xstrdup(f->stream) : NULL;
+    s->patterns = xcalloc(count + 1, sizeof *s->patterns);
+    for (size_t i = 0; i < count; i++)
+        s->patterns[i] = xstrdup(f->patterns[i]);
+    LIST_INIT(&s->feeds_list);
+    LIST_INSERT_HEAD(&f->feeds->sources, s, link);
+    return s;
+}
+
+static struct source *source_own(struct feed *f)
+{
+    struct source *s = source_new(f, NULL);
+    s->known = true;
+    feed_attach(f, s);
+    return s;
+}
+
+static struct source *source_find(struct feeds *feeds, const char *key)
+{
+    struct source *s;
+    LIST_FOREACH(s, &feeds->sources, link)
+        if (s->key && strcmp(s->key, key) == 0)
+            return s;
+    return NULL;
+}
+
+static void put_record(const struct source *s, const struct ls_event *event, struct buf *out)
+{
+    buf_clear(out);
+    put_id(&s->places, out);
+    buf_addf(out, "data: ");
+    json_put_event(out, event);
+    buf_addf(out, "\n\n");
+}
+
+static enum ls_verdict on_event(void *arg, const struct ls_event *event, struct ls_error *err)
+{
+    (void) err;
+    struct source *s = arg;
+    struct buf record = {0}; /* feed_begin writes into the scratch */
+    if (event->seq)
+        places_set(&s->places, event->stream.data, event->stream.len, event->seq + 1);
+    put_record(s, event, &record);
+    /* Feeds leave while this goes on, and the last one takes the source along. */
+    struct feed *next;
+    for (struct feed *f = LIST_FIRST(&s->feeds_list); f; f = next) {
+        next = LIST_NEXT(f, link);
+        feed_put(f, ls_bytes(record.data, record.len));
+    }
+    buf_fini(&record);
+    return LS_DONE;
+}
+
+static void source_start(struct source *s)
+{
+    struct ls_error err;
+    struct feed *f;
+    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from,
+                                  .positions = s->places.items, .position_count = s->places.count};
+    s->subscription = ls_subscribe(node_client(s->feeds->in->node), &sub, on_event, s, &err);
+    if (!s->subscription)
+        logger_put(LEVEL_ERROR, "feed", err.text, "topic=%s", s->patterns[0]);
+    LIST_FOREACH(f, &s->feeds_list, link)
+        feed_begin(f);
+}
+
+/* ---- where the streams stand ---- */
+
+static void take_streams(struct source *s, struct ls_slice reply)
+{
+    struct mp at;
+    uint32_t count;
+    if (!mp_find(wire_map(reply), "streams", &at) || !mp_array(&at, &count))
+        return;
+    for (; count; count--) {
+        struct mp item = at;
+        struct ls_slice name;
+        uint64_t next, first = 1;
+        if (!mp_skip(&at))
+            return;
+        if (!wire_str(item, "name", &name) || !wire_uint(item, "next", &next) || (name.len && *name.data == '$') ||
+            (s->stream && !ls_slice_is(name, s->stream)))
+            continue;
+        wire_uint(item, "first", &first);
+        places_set(&s->places, name.data, name.len, s->from.kind == LS_FROM_ALL ? first : next);
+    }
+    s->from = (struct ls_from){0};
+    s->known = true;
+}
+
+static void on_streams(void *arg, struct ls_slice reply, const struct ls_error *err)
+{
+    struct feeds *feeds = arg;
+    struct source *s;
+    feeds->asking = false;
+    if (err)
+        return; /* the next session asks again */
+    LIST_FOREACH(s, &feeds->sources, link)
+        if (!s->known) {
+            take_streams(s, reply);
+            source_start(s);
+        }
+}
+
+static void ask_streams(struct feeds *feeds)
+{
+    struct ls_error err;
+    struct buf request = {0};
+    if (feeds->asking || !feeds->in->connected)
+        return;
+    buf_pack_map(&request, 1);
+    buf_pair_str(&request, "op", "streams");
+    feeds->asking = ls_adm(node_client(feeds->in->node), ls_bytes(request.data, request.len), on_streams, feeds, &err) == 0;
+    buf_fini(&request);
+}
+
+/* ---- what is asked for ---- */
+
+static void wrong(struct visit *v, const char *param, const char *text)
+{
+    answer_problem(v, &(struct problem){.status = 422, .code = "value_error", .param = param}, "%s", text);
+}
+
+/* "a,b" into a list of patterns; false after it has answered. */
+static bool read_patterns(struct feed *f, const char *text)
+{
+    size_t count = 0;
+    f->patterns = xcalloc(PATTERNS_MAX + 1, sizeof *f->patterns);
+    for (const char *at = text; *at;) {
+        size_t len = strcspn(at, ",");
+        if (count == PATTERNS_MAX || !topic_pattern_valid(at, len)) {
+            wrong(f->v, "topic", "topic is a pattern such as run.> or chat.completed, or up to 20 of them with commas between");
+            return false;
+        }
+        f->patterns[count++] = xstrndup(at, len);
+        at += len + (at[len] == ',');
+    }
+    if (!count)
+        wrong(f->v, "topic", "say what to follow: ?topic=run.> (chat.completed, or > for all)");
+    return count > 0;
+}
+
+/* `from`: new, all, last:N, seq:N, or a time. The latter three read one stream. */
+static bool read_from(struct feed *f, const char *text, struct ls_from *from)
+{
+    int64_t us;
+    const char *number = strchr(text, ':') ? strchr(text, ':') + 1 : "";
+    bool digits = *number && strlen(number) < 19 && strspn(number, "0123456789") == strlen(number);
+    if (!*text || strcmp(text, "new") == 0)
+        return true;
+    if (strcmp(text, "all") == 0)
+        from->kind = LS_FROM_ALL;
+    else if (strncmp(text, "last:", 5) == 0 && digits)
+        *from = (struct ls_from){LS_FROM_LAST, strtoull(number, NULL, 10)};
+    else if (strncmp(text, "seq:", 4) == 0 && digits)
+        *from = (struct ls_from){LS_FROM_SEQ, strtoull(number, NULL, 10)};
+    else if (clock_parse(text, strlen(text), &us))
+        *from = (struct ls_from){LS_FROM_TIME, (uint64_t) us};
+    else
+        return wrong(f->v, "from", "from is new, all, last:N, seq:N or a time such as 2026-11-23T12:00:00Z"), false;
+    if (from->kind != LS_FROM_ALL && !f->stream)
+        return wrong(f->v, "from", "last:N, seq:N and times need stream=NAME, the stream to read"), false;
+    return true;
+}
+
+static bool read_limit(struct feed *f)
+{
+    char text[20];
+    if (!http_query_get(f->v->x, "limit", text, sizeof text))
+        return true;
+    f->limit = strspn(text, "0123456789") == strlen(text) ? strtoull(text, NULL, 10) : 0;
+    if (!f->limit)
+        wrong(f->v, "limit", "limit is a number of events, 1 or more");
+    return f->limit > 0;
+}
+
+/* A feed with a place goes there; one without shares the source of its patterns. */
+static void follow(struct feed *f, const struct ls_from *from, const char *resume)
+{
+    struct source *s;
+    if (resume || from->kind) {
+        s = source_own(f);
+        s->from = *from;
+        s->known = resume || from->kind != LS_FROM_ALL;
+        if (resume)
+            places_parse(&s->places, resume);
+        if (s->known)
+            source_start(s);
+    } else {
+        s = source_find(f->feeds, f->key);
+        if (!s)
+            s = source_new(f, f->key);
+        feed_attach(f, s);
+        if (s->known)
+            feed_begin(f);
+    }
+    if (!s->known)
+        ask_streams(f->feeds);
+}
+
+static bool read_query(struct feed *f, struct ls_from *from)
+{
+    char topic[2048] = "", stream[128] = "", begin[64] = "";
+    struct visit *v = f->v;
+    http_query_get(v->x, "topic", topic, sizeof topic);
+    if (http_query_get(v->x, "stream", stream, sizeof stream) && *stream)
+        f->stream = xstrdup(stream);
+    http_query_get(v->x, "from", begin, sizeof begin);
+    f->key = xasprintf("%s %s", topic, stream);
+    return read_patterns(f, topic) && read_from(f, begin, from) && read_limit(f);
+}
+
+void handle_feed(struct visit *v)
+{
+    struct feeds *feeds = v->ingress->feeds;
+    struct places places = {0};
+    struct ls_from from = {0};
+    const char *resume = http_header(v->x, "last-event-id");
+    struct feed *f = xcalloc(1, sizeof *f);
+    f->feeds = feeds;
+    f->v = v;
+    f->timer.fire = on_timer;
+    feeds->count++;
+    ++*node_metric(feeds->in->node, METRIC_FEEDS_OPEN);
+    bool ok = read_query(f, &from);
+    if (ok && resume && !places_parse(&places, resume)) {
+        wrong(v, "Last-Event-ID", "Last-Event-ID is the id of a record of this feed: STREAM:NUMBER, with commas between several");
+        ok = false;
+    } else if (ok && !feeds->in->connected) {
+        answer_problem(v, &(struct problem){.status = 503, .retry_ms = 2000}, "the bus cannot be reached; trying again by itself");
+        ok = false;
+    }
+    places_fini(&places);
+    if (!ok) {
+        feed_free(f);
+        return;
+    }
+    v->work = f;
+    v->gone = on_gone;
+    v->drained = on_drained;
+    follow(f, &from, resume);
+}
+
+/* ---- their life ---- */
+
+void feeds_open(struct ingress *in)
+{
+    in->feeds = xcalloc(1, sizeof *in->feeds);
+    in->feeds->in = in;
+    LIST_INIT(&in->feeds->sources);
+}
+
+void feeds_connected(struct ingress *in)
+{
+    struct source *s;
+    LIST_FOREACH(s, &in->feeds->sources, link)
+        if (!s->known) {
+            ask_streams(in->feeds);
+            return;
+        }
+}
+
+size_t feeds_count(const struct ingress *in)
+{
+    return in->feeds->count;
+}
+
+void feeds_drain(struct ingress *in)
+{
+    struct source *s;
+    while ((s = LIST_FIRST(&in->feeds->sources)) != NULL)
+        for (struct feed *f = LIST_FIRST(&s->feeds_list), *next; f; f = next) {
+            next = LIST_NEXT(f, link); /* the last one takes the source along */
+            feed_end(f);
+        }
+}
+
+void feeds_close(struct ingress *in)
+{
+    free(in->feeds);
+    in->feeds = NULL;
+}

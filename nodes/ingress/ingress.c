@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node `ingress`: its life, and the way of a request from the HTTP server to the handler of its route. */
+#include "nodes/ingress/ingress.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/error.h"
+#include "lib/logger.h"
+#include "lib/xmem.h"
+
+#define REQUEST_ID_MAX 128
+
+/* ---- a request comes and goes ---- */
+
+/* The caller's own id if it is one that can be repeated in a header, else a new one. */
+static void set_request_id(struct visit *v)
+{
+    static const char TOKEN[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz:/=@";
+    const char *given = http_header(v->x, "x-request-id");
+    size_t len = given ? strlen(given) : 0;
+    if (len && len <= REQUEST_ID_MAX && strspn(given, TOKEN) == len) {
+        snprintf(v->request_id, sizeof v->request_id, "%s", given);
+        return;
+    }
+    char id[LS_ID_SIZE];
+    ls_id(id);
+    snprintf(v->request_id, sizeof v->request_id, "req_%s", id);
+}
+
+static void refuse_path(struct visit *v, unsigned status, const char *allow)
+{
+    const char *path = http_path(v->x), *method = http_method(v->x);
+    v->openai = strncmp(path, "/v1/", 4) == 0;
+    if (status == 405) {
+        http_answer_header(v->x, "Allow", allow);
+        answer_problem(v, &(struct problem){.status = 405}, "%s does not take %s; it takes: %s", path, method, allow);
+    } else if (strncmp(path, "/v1/", 4) == 0) {
+        answer_problem(v, &(struct problem){.status = 404, .code = "unknown_url"},
+                       "there is no %s %.200s here; the OpenAI API is served at /v1/chat/completions, /v1/completions and "
+                       "/v1/models", method, path);
+    } else {
+        answer_problem(v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", method, path);
+    }
+}
+
+static void on_begin(void *arg, struct http_exchange *x)
+{
+    struct ingress *in = arg;
+    struct visit *v = xcalloc(1, sizeof *v);
+    v->ingress = in;
+    v->x = x;
+    v->principal = "";
+    v->begun_ms = clock_mono_ms();
+    http_set_user(x, v);
+    set_request_id(v);
+    http_answer_header(x, "x-request-id", v->request_id);
+    http_answer_header(x, "X-Content-Type-Options", "nosniff");
+    ++*node_metric(in->node, METRIC_REQUESTS);
+
+    unsigned status = 404;
+    const char *allow = NULL;
+    v->route = route_find(v, &status, &allow);
+    v->openai = v->route && v->route->flags & ROUTE_OPENAI;
+    if (!access_check(v))
+        return;
+    if (!v->route && status == 404 && relay_find(v))
+        return; /* a node's route: its answer begins when the body is there */
+    if (!v->route)
+        refuse_path(v, status, allow);
+}
+
+static void on_request(void *arg, struct http_exchange *x)
+{
+    (void) arg;
+    struct visit *v = http_user(x);
+    if (v->route)
+        v->route->handle(v);
+    else
+        relay_start(v);
+}
+
+static void on_end(void *arg, struct http_exchange *x, bool complete)
+{
+    (void) arg;
+    (void) complete;
+    struct visit *v = http_user(x);
+    if (v->work)
+        v->gone(v->work);
+    free(v);
+}
+
+static void on_drained(void *arg, struct http_exchange *x)
+{
+    (void) arg;
+    struct visit *v = http_user(x);
+    if (v->work && v->drained)
+        v->drained(v->work);
+}
+
+/* ---- the node ---- */
+
+static void on_server_ready(void *arg, int fd, uint32_t events)
+{
+    (void) fd;
+    (void) events;
+    http_server_run(((struct ingress *) arg)->server);
+}
+
+static int open_ingress(void *self, struct node *node, const void *options, struct ls_error *err)
+{
+    struct ingress *in = self;
+    in->node = node;
+    in->options = options;
+    const struct ingress_options *o = options;
+    struct http_server_options server = {
+        .address = o->listen, .arg = in, .begin = on_begin, .request = on_request, .end = on_end, .drained = on_drained,
+        .limits = {.header_ms = o->header_timeout, .body_bytes = (size_t) o->body_max,
+                   .connections = (unsigned) o->connections_max,
+                   .connections_per_peer = (unsigned) o->connections_per_peer}};
+    in->server = http_server_open(&server, err);
+    if (!in->server)
+        return -1;
+    directory_open(in);
+    feeds_open(in);
+    metrics_open(in);
+    node_watch(node, http_server_fd(in->server), EPOLLIN, on_server_ready, in);
+    if (o->insecure && !o->keys.count)
+        logger_put(LEVEL_WARN, "insecure", "anybody who reaches the address may do everything", "listen=%s",
+                   http_server_address(in->server));
+    logger_put(LEVEL_INFO, "listening", "HTTP server is open", "url=http://%s/", http_server_address(in->server));
+    return 0;
+}
+
+static void on_connected(void *self, const struct ls_error *err)
+{
+    struct ingress *in = self;
+    in->connected = !err;
+    if (!in->connected)
+        return;
+    directory_connected(in);
+    feeds_connected(in);
+}
+
+static int64_t tick(void *self, int64_t now_ms)
+{
+    (void) now_ms;
+    struct ingress *in = self;
+    http_server_run(in->server); /* what callbacks from the bus have answered goes out now */
+    metrics_count(in);
+    return http_server_due(in->server);
+}
+
+static void drain(void *self)
+{
+    struct ingress *in = self;
+    http_server_drain(in->server);
+    feeds_drain(in);
+}
+
+static size_t busy(void *self)
+{
+    return http_server_active(((struct ingress *) self)->server);
+}
+
+static void close_ingress(void *self)
+{
+    struct ingress *in = self;
+    if (in->server) {
+        node_unwatch(in->node, http_server_fd(in->server));
+        http_server_close(&in->server);
+    }
+    turns_close(in);
+    metrics_close(in);
+    feeds_close(in);
+    directory_close(in);
+    buf_fini(&in->scratch);
+}
+
+const struct node_code node_ingress = {
+    .kind = &kind_ingress,
+    .size = sizeof(struct ingress),
+    .open = open_ingress,
+    .connected = on_connected,
+    .tick = tick,
+    .drain = drain,
+    .busy = busy,
+    .close = close_ingress,
+};

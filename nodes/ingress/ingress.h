@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODES_INGRESS_INGRESS_H
+#define NODES_INGRESS_INGRESS_H
+#include <jansson.h>
+#include <sys/queue.h>
+
+#include "lib/buf.h"
+#include "lib/map.h"
+#include "lib/node.h"
+#include "nodes/ingress/options.h"
+#include "nodes/kit/http_server.h"
+
+/* The inside of the ingress. One struct, one thread. The way of a request: ingress.c (server callbacks) finds its row in the
+ * route table (routes.c), has the caller checked (access.c) and calls the row's handler, which is in the file named after
+ * what it serves. A handler that answers later hangs a struct of its own on the exchange (visit.work). */
+
+struct ingress {
+    struct node *node;
+    const struct ingress_options *options;
+    struct http_server *server;
+    struct directory *directory;   /* directory.c: models and routes that nodes offer */
+    struct feeds *feeds;           /* feed.c */
+    LIST_HEAD(turns, turn) turns;  /* chat.c */
+    struct buf stats;              /* metrics.c: the body of the last $sys.stats, as msgpack */
+    struct buf scratch;            /* one answer or chunk being written */
+    bool connected;
+};
+
+/* What is known of an exchange from its first callback on. */
+struct visit {
+    struct ingress *ingress;
+    struct http_exchange *x;
+    const struct route *route;     /* NULL: not one of ours */
+    char request_id[129];
+    const char *principal;         /* name of the caller's key; "" when there are no keys */
+    char params[2][512];           /* {name} of the path, decoded, in order */
+    bool openai;                   /* errors in the form of the OpenAI API */
+    int64_t begun_ms;
+    /* What answers later: `gone` is called when the exchange ends before `work` has been cleared by it. */
+    void *work;
+    void (*gone)(void *work);
+    void (*drained)(void *work);   /* the stream's queue became empty; may be NULL */
+};
+
+/* ---- routes.c: the one table, from which dispatch, /openapi.json and /docs come ---- */
+
+#define ROUTE_OPEN 1u   /* needs no key */
+#define ROUTE_OPENAI 2u /* error bodies as in the OpenAI API */
+#define ROUTE_PREFIX 4u /* any path that begins so */
+
+struct route {
+    const char *method, *path;  /* path with {name} segments */
+    void (*handle)(struct visit *v);
+    unsigned flags;
+    const char *tag, *summary;
+    const char *body, *answer;  /* names of schemas in openapi.c; NULL: none */
+    const char *parameters;     /* "topic! name=what it is; ..." of the query: openapi.c; NULL: none */
+};
+extern const struct route ROUTES[]; /* ends with method NULL */
+
+/* route_find: the row, its params filled; NULL with *status 404 or 405, and for 405 *allow. */
+const struct route *route_find(struct visit *v, unsigned *status, const char **allow);
+/* route_match: the path fits the pattern ("/a/{b}/c/{rest...}"); up to two parameters are decoded. */
+bool route_match(const char *pattern, const char *path, char params[2][512]);
+
+/* ---- access.c: who may ask ---- */
+
+/* access_check answers the exchange itself (401, 403, or a preflight) and returns false when the request ends here. */
+bool access_check(struct visit *v);
+
+/* ---- answer.c: answers of all kinds ---- */
+
+void answer_json(struct visit *v, unsigned status, const struct buf *json);
+void answer_json_object(struct visit *v, unsigned status, json_t *json); /* takes the reference */
+
+struct problem {
+    unsigned status;
+    const char *type;   /* of the OpenAI API; NULL: by status */
+    const char *code;   /* NULL: none */
+    const char *param;  /* JSON path such as messages[2].content; NULL: none */
+    bool dont_retry;    /* x-should-retry: false, for what failed after tokens were spent */
+    int retry_ms;       /* 0: none */
+};
+/* answer_problem sends the error body of the route's form: {"error": {...}} under /v1, FastAPI's {"detail": [...]} else. */
+void answer_problem(struct visit *v, const struct problem *problem, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* answer_bus_error: a failure on the bus as an HTTP status. */
+void answer_bus_error(struct visit *v, const struct ls_error *err);
+unsigned bus_error_status(const struct ls_error *err);
+/* problem_json appends {"error":{...}} alone, for a stream that has begun. */
+void problem_json(struct buf *out, const struct problem *problem, const char *text);
+/* body_json reads the request's body as a JSON object or array, strictly: UTF-8, no duplicate keys, at most 64 deep. NULL
+ * after it has answered 400 or 422. */
+json_t *body_json(struct visit *v);
+/* raw_json appends a value as compact JSON text, an object or array; scalars as msgpack: the body of an event. */
+void pack_data(struct buf *body, const json_t *data);
+
+/* ---- handlers ---- */
+
+void handle_health(struct visit *v);  /* health.c */
+void handle_ready(struct visit *v);
+void handle_metrics(struct visit *v); /* metrics.c */
+void handle_openapi(struct visit *v); /* openapi.c */
+void handle_page(struct visit *v);    /* page.c */
+void handle_models(struct visit *v);  /* models.c */
+void handle_model(struct visit *v);
+void handle_chat(struct visit *v);    /* chat.c */
+void handle_completion(struct visit *v);
+void handle_elsewhere(struct visit *v);
+void handle_publish(struct visit *v); /* publish.c */
+void handle_feed(struct visit *v);    /* feed.c */
+void handle_request(struct visit *v); /* request.c */
+/* relay_start sends a request to the node that declared the route; false if no node did. relay.c */
+bool relay_find(struct visit *v);
+void relay_start(struct visit *v);
+
+/* ---- directory.c: what the nodes on the bus offer, as the broker knows it ---- */
+
+struct model {
+    char *id, *owned_by, *version, *kind;
+    int64_t created, context_length;
+    char *topic; /* the request topic of a service that names it */
+};
+struct offered_route {
+    char *method, *path, *topic, *summary, *client;
+};
+
+void directory_open(struct ingress *in);
+void directory_connected(struct ingress *in); /* asks the broker anew */
+void directory_close(struct ingress *in);
+bool directory_known(const struct ingress *in); /* an answer has come since the session began */
+const struct model *directory_model(const struct ingress *in, const char *id); /* NULL: none */
+const struct model *directory_models(const struct ingress *in, size_t *count);
+const struct offered_route *directory_routes(const struct ingress *in, size_t *count);
+const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path);
+struct directory_wait {
+    LIST_ENTRY(directory_wait) link;
+    void (*fn)(void *arg);
+    void *arg;
+};
+/* directory_refresh asks the broker once more and calls wait->fn when the answer is there: for a model or route that may just
+ * have come. All who wait share a question. false: there is no connection. */
+bool directory_refresh(struct ingress *in, struct directory_wait *wait);
+void directory_forget(struct directory_wait *wait);
+
+/* ---- feed.c, metrics.c ---- */
+
+void feeds_open(struct ingress *in);
+void feeds_connected(struct ingress *in);
+void feeds_drain(struct ingress *in);
+void feeds_close(struct ingress *in);
+size_t feeds_count(const struct ingress *in);
+void metrics_open(struct ingress *in);
+void metrics_count(struct ingress *in); /* the server's counters into the node's metrics */
+void metrics_close(struct ingress *in);
+void turns_close(struct ingress *in); /* chat.c */
+
+/* ---- trace.c: W3C Trace Context ---- */
+
+#define TRACEPARENT_SIZE 56
+/* trace_begin writes a traceparent with a new span: in the caller's trace if its header is well-formed, else a new one. */
+void trace_begin(const char *header, char out[TRACEPARENT_SIZE]);
+/* trace_child: the same trace, a new span. */
+void trace_child(const char *parent, char out[TRACEPARENT_SIZE]);
+
+#endif

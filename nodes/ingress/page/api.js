@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP interface of ingress as the page uses it: the models, one streamed chat turn, feedback. */
+import { serverKey } from "/assets/settings.js";
+import { sseParser } from "/assets/sse.js";
+
+/* ApiError is what the server, or the way to it, said: code and status are null where there is none. */
+export class ApiError extends Error {
+    constructor(message, { code = null, type = null, status = null, requestId = null } = {})
+    {
+        super(message);
+        Object.assign(this, { code, type, status, requestId });
+    }
+}
+
+async function call(path, options = {})
+{
+    const headers = { ...options.headers };
+    if (serverKey())
+        headers.authorization = `Bearer ${serverKey()}`;
+    let response;
+    try {
+        response = await fetch(path, { ...options, headers, cache: "no-store" });
+    } catch (error) {
+        if (error.name === "AbortError")
+            throw error;
+        throw new ApiError("The server cannot be reached. Is lineshaft running?", { code: "unreachable" });
+    }
+    if (!response.ok)
+        throw await refusal(response);
+    return response;
+}
+
+async function refusal(response)
+{
+    const requestId = response.headers.get("x-request-id");
+    let error = {};
+    try {
+        error = (await response.json()).error ?? {};
+    } catch {
+        /* a proxy's own page: the status has to do */
+    }
+    const message = error.message ?? `The server answered ${response.status} ${response.statusText}`.trim();
+    return new ApiError(message, { code: error.code, type: error.type, status: response.status, requestId });
+}
+
+export async function models()
+{
+    const list = await (await call("/v1/models")).json();
+    return Array.isArray(list.data) ? list.data : [];
+}
+
+/* streamChat sends one turn and calls on.start(headers), then on.chunk(object) for each record. It returns at the end of a
+ * complete answer; everything else throws: ApiError, or AbortError when `signal` was used. */
+export async function streamChat(body, { chatId, signal, on })
+{
+    const response = await call("/v1/chat/completions", {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-lineshaft-chat": chatId },
+        body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+        signal,
+    });
+    const requestId = response.headers.get("x-request-id");
+    on.start({
+        requestId,
+        model: response.headers.get("x-lineshaft-model"),
+        worker: response.headers.get("x-lineshaft-worker"),
+    });
+    const state = { finished: false, done: false };
+    const feed = sseParser((data) => record(data, state, on, requestId));
+    await readAll(response.body, feed, requestId);
+    if (!state.finished && !state.done)
+        throw new ApiError("The answer broke off before its end.", { code: "incomplete", requestId });
+}
+
+function record(data, state, on, requestId)
+{
+    if (state.done)
+        return;
+    if (data === "[DONE]") {
+        state.done = true;
+        return;
+    }
+    let chunk;
+    try {
+        chunk = JSON.parse(data);
+    } catch {
+        throw new ApiError("The server sent a record that is not JSON.", { code: "bad_record", requestId });
+    }
+    if (chunk.error)
+        throw new ApiError(chunk.error.message ?? "The answer failed.",
+                           { code: chunk.error.code, type: chunk.error.type, requestId });
+    if (chunk.choices?.some((choice) => choice.finish_reason))
+        state.finished = true;
+    on.chunk(chunk);
+}
+
+async function readAll(stream, feed, requestId)
+{
+    const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+    try {
+        for (;;) {
+            const { value, done } = await reader.read();
+            if (done)
+                return;
+            feed(value);
+        }
+    } catch (error) {
+        reader.cancel().catch(() => {});
+        if (error instanceof ApiError || error.name === "AbortError")
+            throw error;
+        throw new ApiError("The connection broke in the middle of the answer.", { code: "connection_lost", requestId });
+    }
+}
+
+/* sendFeedback publishes one chat.feedback event; a later one for the same request replaces it in meaning. */
+export async function sendFeedback(chatId, data)
+{
+    await call("/api/events", {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-lineshaft-chat": chatId },
+        body: JSON.stringify({ topic: "chat.feedback", subject: chatId, data: { ...data, chat_id: chatId } }),
+    });
+}

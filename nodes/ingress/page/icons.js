@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Drawings of 24 by 24, stroked; each is a list of paths. dom.js makes SVG elements of them. */
+export const ICONS = {
+    plus: ["M12 5v14M5 12h14"],
+    menu: ["M4 7h16M4 12h16M4 17h10"],
+    close: ["M6 6l12 12M18 6L6 18"],
+    send: ["M12 19V5M5.5 11.5L12 5l6.5 6.5"],
+    stop: ["M7 7h10v10H7z"],
+    more: ["M5 11.4h.9v1.2H5zM11.6 11.4h.9v1.2h-.9zM18.2 11.4h.9v1.2h-.9z"],
+    copy: ["M9 9h10v11H9z", "M5 15V4h10"],
+    retry: ["M19.5 12a7.5 7.5 0 1 1-2.2-5.3", "M19.5 3.5v4h-4"],
+    edit: ["M4 20h4L19.5 8.5l-4-4L4 16z"],
+    up: ["M7 11v9H4v-9z", "M7 11l4-7.5c1.5 0 2.4 1 2.2 2.4L12.7 9H18a2 2 0 0 1 2 2.4l-1.3 7A2 2 0 0 1 16.7 20H7"],
+    down: ["M17 13V4h3v9z", "M17 13l-4 7.5c-1.5 0-2.4-1-2.2-2.4l.5-3.1H6a2 2 0 0 1-2-2.4l1.3-7A2 2 0 0 1 7.3 4H17"],
+    left: ["M14.5 6l-6 6 6 6"],
+    right: ["M9.5 6l6 6-6 6"],
+    arrowDown: ["M12 5v14M5.5 12.5L12 19l6.5-6.5"],
+    trash: ["M5 7h14M10 7V4.5h4V7M7 7l.8 13h8.4L17 7"],
+    save: ["M12 4v11M7 10.5L12 15l5-4.5M5 20h14"],
+    sliders: ["M4 8h9M17 8h3M4 16h3M11 16h9", "M15 6v4M9 14v4"],
+    ghost: ["M5 20V11a7 7 0 0 1 14 0v9l-2.3-2-2.4 2-2.3-2-2.3 2-2.4-2z", "M9.5 11h.01M14.5 11h.01"],
+    search: ["M10.5 4a6.5 6.5 0 1 1 0 13 6.5 6.5 0 0 1 0-13zM15.5 15.5L20 20"],
+    sun: ["M12 8a4 4 0 1 1 0 8 4 4 0 0 1 0-8z",
+          "M12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4"],
+    moon: ["M19.5 14.5A8 8 0 0 1 9.5 4.5a8 8 0 1 0 10 10z"],
+    system: ["M4 5h16v11H4zM9 20h6M12 16v4"],
+};

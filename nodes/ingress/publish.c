@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* POST /api/events: events in JSON onto the bus, answered when all of them are as durable as their streams promise. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/json.h"
+#include "lib/xmem.h"
+#include "nodes/ingress/ingress.h"
+
+#define EVENTS_MAX 1000
+
+struct result {
+    struct publication *publication;
+    char id[257], level[12];
+    bool dup;
+};
+
+struct publication {
+    struct visit *v;    /* NULL: the client is gone, the events are not */
+    size_t count, open;
+    bool array, failed;
+    size_t failed_at;
+    struct ls_error err; /* the first failure */
+    struct result results[];
+};
+
+static void answer(struct publication *p)
+{
+    struct buf *out = &p->v->ingress->scratch;
+    buf_clear(out);
+    buf_addf(out, "%s", p->array ? "[" : "");
+    for (size_t i = 0; i < p->count; i++) {
+        buf_addf(out, "%s{", i ? "," : "");
+        json_put_pair(out, "id", ls_str(p->results[i].id));
+        json_put_pair(out, "level", ls_str(p->results[i].level));
+        buf_addf(out, "%s}", p->results[i].dup ? ",\"dup\":true" : "");
+    }
+    buf_addf(out, "%s", p->array ? "]" : "");
+    answer_json(p->v, 200, out);
+}
+
+static void answer_failure(struct publication *p)
+{
+    char param[32] = "data";
+    if (p->array)
+        snprintf(param, sizeof param, "[%zu].data", p->failed_at);
+    if (bus_error_status(&p->err) == 422)
+        answer_problem(p->v, &(struct problem){.status = 422, .param = param, .code = "schema"}, "%s", p->err.text);
+    else
+        answer_bus_error(p->v, &p->err);
+}
+
+static void on_gone(void *work)
+{
+    struct publication *p = work;
+    p->v = NULL; /* the last result frees it */
+}
+
+static void finish(struct publication *p)
+{
+    if (p->open)
+        return;
+    if (p->v) {
+        p->v->work = NULL;
+        if (p->failed)
+            answer_failure(p);
+        else
+            answer(p);
+    }
+    free(p);
+}
+
+static void on_published(void *arg, const struct ls_published *published)
+{
+    struct result *r = arg;
+    struct publication *p = r->publication;
+    snprintf(r->id, sizeof r->id, "%.*s", (int) published->id.len, published->id.data);
+    snprintf(r->level, sizeof r->level, "%.*s", (int) published->level.len, published->level.data);
+    r->dup = published->dup;
+    if (published->err && !p->failed) {
+        p->failed = true;
+        p->failed_at = (size_t) (r - p->results);
+        p->err = *published->err;
+    }
+    p->open--;
+    finish(p);
+}
+
+/* ---- one event from its JSON object ---- */
+
+struct composed {
+    struct ls_event event;
+    struct buf body, more, pairs;
+    uint32_t pair_count;
+};
+
+static bool set_member(struct ls_event *event, const char *key, struct ls_slice value)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } MEMBERS[] = {
+#define MEMBER(name) {#name, offsetof(struct ls_event, name)}
+        MEMBER(topic), MEMBER(id), MEMBER(source), MEMBER(time), MEMBER(subject), MEMBER(datacontenttype), MEMBER(dataschema),
+        MEMBER(dataref), MEMBER(traceparent), MEMBER(tracestate), MEMBER(correlationid), MEMBER(causationid), MEMBER(partitionkey),
+        MEMBER(expirytime),
+#undef MEMBER
+    };
+    for (size_t i = 0; i < sizeof MEMBERS / sizeof MEMBERS[0]; i++)
+        if (strcmp(MEMBERS[i].name, key) == 0) {
+            *(struct ls_slice *) (void *) ((char *) event + MEMBERS[i].offset) = value;
+            return true;
+        }
+    return false;
+}
+
+/* The values are texts: check_all has seen to it. */
+static void compose(struct composed *c, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value) {
+        struct ls_slice text = ls_bytes(json_string_value(value), json_string_length(value));
+        if (strcmp(key, "data") == 0) {
+            pack_data(&c->body, value);
+            continue;
+        }
+        if (!set_member(&c->event, key, text)) {
+            buf_pack_str(&c->pairs, key);
+            buf_pack_strn(&c->pairs, text.data, text.len);
+            c->pair_count++;
+        }
+    }
+    if (c->pair_count) {
+        buf_pack_map(&c->more, c->pair_count);
+        buf_add(&c->more, c->pairs.data, c->pairs.len);
+    }
+    c->event.more = ls_bytes(c->more.data, c->more.len);
+    c->event.body = ls_bytes(c->body.data, c->body.len);
+}
+
+static void refuse(struct visit *v, const char *param, const char *text)
+{
+    answer_problem(v, &(struct problem){.status = 422, .code = "value_error", .param = param}, "%s", text);
+}
+
+/* Everything is looked at before anything is published. */
+static bool check_all(struct visit *v, json_t *events)
+{
+    json_t *object;
+    size_t i;
+    json_array_foreach(events, i, object) {
+        const char *key;
+        json_t *value;
+        char param[300];
+        snprintf(param, sizeof param, "[%zu].topic", i);
+        if (!json_is_object(object) || !json_is_string(json_object_get(object, "topic"))) {
+            refuse(v, param, "an event is an object with a topic: {\"topic\": \"run.metric\", \"data\": {...}}");
+            return false;
+        }
+        json_object_foreach(object, key, value) {
+            snprintf(param, sizeof param, "[%zu].%.200s", i, key);
+            if (strcmp(key, "data") != 0 && !json_is_string(value)) {
+                refuse(v, param, "an attribute is a text; what the event is about goes into data");
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void publish_one(struct publication *p, struct visit *v, json_t *object, size_t i)
+{
+    struct composed c = {0};
+    struct ls_error err;
+    struct result *r = &p->results[i];
+    r->publication = p;
+    compose(&c, object);
+    const char *trace = http_header(v->x, "traceparent");
+    if (!c.event.source.len && *v->principal)
+        c.event.source = ls_str(v->principal);
+    if (!c.event.traceparent.len && trace)
+        c.event.traceparent = ls_str(trace);
+    p->open++;
+    if (ls_publish(node_client(v->ingress->node), &c.event, on_published, r, &err)) {
+        p->open--;
+        if (!p->failed) {
+            p->failed = true;
+            p->failed_at = i;
+            p->err = err;
+        }
+    }
+    buf_fini(&c.body);
+    buf_fini(&c.more);
+    buf_fini(&c.pairs);
+}
+
+void handle_publish(struct visit *v)
+{
+    json_t *body = body_json(v), *events;
+    if (!body)
+        return;
+    bool array = json_is_array(body);
+    events = array ? json_incref(body) : json_pack("[O]", body);
+    size_t count = json_array_size(events);
+    if (count == 0 || count > EVENTS_MAX) {
+        refuse(v, NULL, "an array of events has 1 to 1000 of them");
+    } else if (check_all(v, events)) {
+        struct publication *p = xcalloc(1, sizeof *p + count * sizeof *p->results);
+        p->v = v;
+        p->count = count;
+        p->array = array;
+        v->work = p;
+        v->gone = on_gone;
+        p->open = 1; /* this loop */
+        for (size_t i = 0; i < count; i++)
+            publish_one(p, v, json_array_get(events, i), i);
+        p->open--;
+        finish(p);
+    }
+    json_decref(events);
+    json_decref(body);
+}
