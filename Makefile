@@ -19,7 +19,9 @@ Q = $(if $(V),,@)
 say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')
 
 # ---- flags
+# lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides.
 PKGS = libczmq libzmq msgpack yaml-0.1 jansson libxxhash
+NODE_PKGS = libmicrohttpd libcurl libcrypto
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
        -Wwrite-strings -Wformat=2 -Wvla -Wundef $(if $(WERROR),-Werror) \
        $(if $(findstring clang,$(CC)),-Wno-format-nonliteral,-Wno-format-truncation)
@@ -30,22 +32,31 @@ CFLAGS += -std=gnu11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) -fno-strict-aliasin
           -DLINESHAFT_VERSION='"$(VERSION)"'
 LDFLAGS += -Wl,--as-needed
 LDLIBS = $(shell pkg-config --libs $(PKGS)) -pthread -lm
+NODE_LDLIBS = $(shell pkg-config --libs $(NODE_PKGS))
 
 # ---- what there is: by wildcard
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ = $(call obj,$(wildcard lib/*.c)) $(B)/builtin_schemas.o
-MAIN_OBJ = $(B)/cli/main.o
-ALL_OBJ = $(LIB_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c cli/*.c))
+TABLE_OBJ = $(call obj,$(wildcard nodes/kinds.c nodes/*/kind.c nodes/inference/ngram*.c))
+MAIN_OBJ = $(B)/cli/main.o $(B)/nodes/main.o
+CLI_OBJ = $(LIB_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c cli/*.c))
+NODE_OBJ = $(call obj,$(wildcard nodes/*.c nodes/*/*.c)) $(B)/page.o
+ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ))
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
-TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/e2e/*.c))
+TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/nodes/*.c tests/e2e/*.c))
+MOCK = $(B)/tests/mock/openai
 FUZZ = $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/*_bench.c tests/bench/zmq_server.c))
 
-all: $(B)/lineshaft $(B)/liblineshaft.a ## build the program and the client library
+all: $(B)/lineshaft $(B)/lineshaft-node $(B)/liblineshaft.a ## build the programs and the client library
 
-$(B)/lineshaft: $(ALL_OBJ)
+$(B)/lineshaft: $(CLI_OBJ)
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(B)/lineshaft-node: $(NODE_OBJ) $(B)/lib.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) $(NODE_LDLIBS) -o $@
 
 # The installed library: one object in which only the public names (ls_...) are visible.
 $(B)/liblineshaft.a: $(LIB_OBJ)
@@ -53,6 +64,10 @@ $(B)/liblineshaft.a: $(LIB_OBJ)
 	$(Q)ld -r $^ -o $(B)/liblineshaft.o
 	$(Q)objcopy --wildcard --keep-global-symbol='ls_*' $(B)/liblineshaft.o
 	$(Q)rm -f $@ && ar rcs $@ $(B)/liblineshaft.o
+
+# Of the library, a node takes what it needs.
+$(B)/lib.a: $(LIB_OBJ)
+	$(Q)rm -f $@ && ar rcsT $@ $^
 
 # Everything but main(), for tests: the linker takes from it what a test needs.
 $(B)/all.a: $(filter-out $(MAIN_OBJ),$(ALL_OBJ))
@@ -72,11 +87,27 @@ $(B)/builtin_schemas.c: schemas/embed.sh $(wildcard schemas/*.yaml) schemas
 	$(Q)mkdir -p $(@D)
 	$(Q)schemas/embed.sh > $@.new && mv $@.new $@
 
+# The chat page with its two libraries from npm, as bytes in the program.
+PAGE = $(wildcard nodes/ingress/page/*.html nodes/ingress/page/*.js nodes/ingress/page/*.css nodes/ingress/page/*.svg)
+PAGE_LIBS = $(addprefix $(B)/page/node_modules/,marked/lib/marked.esm.js dompurify/dist/purify.es.mjs)
+
+$(PAGE_LIBS) &: nodes/ingress/page/package.json nodes/ingress/page/package-lock.json
+	$(call say,npm,$(B)/page)
+	$(Q)mkdir -p $(B)/page && cp $^ $(B)/page/ && cd $(B)/page && npm ci --silent --no-audit --no-fund --ignore-scripts
+	$(Q)touch $(PAGE_LIBS)
+
+$(B)/page.S: nodes/ingress/embed.sh $(PAGE) $(PAGE_LIBS)
+	$(call say,gen,$@)
+	$(Q)nodes/ingress/embed.sh $(PAGE) $(PAGE_LIBS) > $@.new && mv $@.new $@
+
+$(B)/page.o: $(B)/page.S
+	$(Q)$(CC) -c $< -o $@
+
 # Changes when the flags do, so that nothing stays built the old way.
 FLAGS = $(CC) $(CFLAGS) $(LDFLAGS)
 $(B)/flags: always
 	@mkdir -p $(@D)
-	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { pkg-config --exists --print-errors $(PKGS) || \
+	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { pkg-config --exists --print-errors $(PKGS) $(NODE_PKGS) || \
 	  { echo 'Libraries are missing: deploy/setup build installs them.' >&2; exit 1; }; \
 	  echo '$(subst ','\'',$(FLAGS))' > $@; }
 
@@ -92,7 +123,7 @@ run: ## the quick start in the foreground; Ctrl-C ends it
 	@PYTHON=$(PYTHON) exec $(B)/lineshaft up config/hello.yaml
 
 install: all ## DESTDIR= PREFIX=
-	install -D -m 755 $(B)/lineshaft $(DESTDIR)$(PREFIX)/bin/lineshaft
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node
 	install -D -m 644 lib/lineshaft.h $(DESTDIR)$(PREFIX)/include/lineshaft.h
 	install -D -m 644 $(B)/liblineshaft.a $(DESTDIR)$(PREFIX)/lib/liblineshaft.a
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/doc/lineshaft
@@ -108,17 +139,17 @@ dist: ## the committed tree as build/lineshaft-VERSION.tar.gz
 # ---- to test it: tests/run runs suites one after the other and closes with "N passed, N failed"
 RUN = PYTHON=$(PYTHON) tests/run --build $(B)
 WIRE = $(if $(wildcard tests/wire/*_test.py),wire)
-SUITES ?= unit check $(WIRE) compat e2e crash
+SUITES ?= unit check $(WIRE) compat nodes e2e crash browser
 
 test: ## every test that needs only Debian and npm (SUITES="unit wire" for some)
 	@deploy/setup build test
 	@$(MAKE) --no-print-directory test-programs
 	@$(RUN) $(SUITES)
 
-test-programs: all $(UNIT) $(TESTERS)
+test-programs: all $(UNIT) $(TESTERS) $(MOCK)
 
 fuzz-programs: $(FUZZ)
-bench-programs: all $(BENCH)
+bench-programs: all $(BENCH) $(MOCK)
 
 $(UNIT): MORE = -lcmocka
 $(FUZZ): MORE = -fsanitize=fuzzer
@@ -127,7 +158,11 @@ $(filter %_redis,$(BENCH)): MORE = -lhiredis
 $(filter $(B)/tests/bench/client_%,$(BENCH)): $(B)/tests/bench/client.o
 $(UNIT) $(TESTERS) $(FUZZ) $(BENCH): $(B)/%: $(B)/%.o $(B)/all.a
 	$(call say,link,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(MORE) $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(MORE) $(LDLIBS) $(NODE_LDLIBS) -o $@
+
+$(MOCK): $(call obj,$(wildcard tests/mock/*.c)) # a judge of its own: nothing of ours in it
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ -ljansson -o $@
 
 asan: ## the suites under the address and undefined-behaviour sanitizers
 	@deploy/setup build test

@@ -10,6 +10,7 @@
 #include "cli/options.h"
 #include "cli/render.h"
 #include "lib/logger.h"
+#include "nodes/kinds.h"
 #include "topology/diag.h"
 
 #define PORT_MAX 65531 /* the four above it are the broker's too */
@@ -53,7 +54,7 @@ static void print_problems(const struct diag_list *diags)
 static int run_topology(const char *file, int port)
 {
     struct diag_list diags = {0};
-    struct topology *t = topology_load(file, &diags);
+    struct topology *t = topology_load(file, KINDS, &diags);
     int status = CLI_FAILED;
     if (t && port)
         t->broker.listen.port = port;

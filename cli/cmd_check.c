@@ -4,6 +4,7 @@
 
 #include "cli/options.h"
 #include "cli/render.h"
+#include "nodes/kinds.h"
 #include "topology/topology.h"
 
 #define SHOWN_MAX 20 /* problems */
@@ -40,7 +41,7 @@ static int check(const char *path, bool verbose, bool json)
 {
     struct diag_list diags = {0};
     struct buf out = {0};
-    struct topology *t = topology_load(path, &diags);
+    struct topology *t = topology_load(path, KINDS, &diags);
     bool ok = t && !diags.error_count;
     if (json) {
         diag_print_json(&diags, verbose, &out);
@@ -69,7 +70,7 @@ static int run(int argc, char **argv)
         case 'v': verbose = true; break;
         case 'j': json = true; break;
         case 's':
-            topology_json_schema(&out);
+            topology_json_schema(KINDS, &out);
             put(&out, stdout);
             return CLI_OK;
         default: return CLI_USAGE;

@@ -5,6 +5,7 @@
 
 #include "cli/options.h"
 #include "cli/render.h"
+#include "nodes/kinds.h"
 #include "topology/topology.h"
 
 static bool known_format(const char *format)
@@ -28,7 +29,7 @@ static int graph(const char *path, const char *format)
 {
     struct diag_list diags = {0};
     struct buf out = {0};
-    struct topology *t = topology_load(path, &diags);
+    struct topology *t = topology_load(path, KINDS, &diags);
     bool ok = t && !diags.error_count;
     if (ok) {
         topology_graph(t, format, &out);
@@ -72,7 +73,8 @@ const struct cli_command CMD_GRAPH = {
         "DESCRIPTION\n"
         "  Draws the nodes, streams and consumers of the file TOPOLOGY and the topics that flow between them: from\n"
         "  a node's `gives` into streams, from streams through consumers to nodes and outside programs, and requests\n"
-        "  to the nodes that serve them. A topology with problems is not drawn; the problems are shown instead.\n"
+        "  from the nodes that ask, or from clients, to the nodes that serve them. A topology with problems is not\n"
+        "  drawn; the problems are shown instead.\n"
         "\n"
         "OPTIONS\n"
         "  -f, --format F   text (default), dot (Graphviz), json, or mermaid (Markdown pages).\n"

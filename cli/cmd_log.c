@@ -15,6 +15,7 @@
 #include "lib/clock.h"
 #include "lib/mp.h"
 #include "lib/xmem.h"
+#include "nodes/kinds.h"
 #include "topology/topology.h"
 
 /* docs/log-format.md, "Events": an entry with this flag begins with its publisher's name, for events that lack `source`. */
@@ -219,7 +220,7 @@ static char *find_directory(const char *path)
         return NULL;
     }
     struct diag_list diags = {0};
-    struct topology *t = topology_load(path, &diags);
+    struct topology *t = topology_load(path, KINDS, &diags);
     char *found = t && diags.error_count == 0 ? xstrdup(t->broker.data) : NULL;
     if (!found) {
         struct buf problems = {0};

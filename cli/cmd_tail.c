@@ -10,17 +10,16 @@
 #include "lib/xmem.h"
 
 #define LAST_MAX 100000
-#define TREE_EVENTS_MAX 10000
 #define FLUSH_BYTES 65536
 #define FIELDS_MAX 32
 
 /* ---- what is shown ---- */
 
-bool tail_wanted(const struct tail *t, const struct ls_event *event)
+bool tail_wanted(struct tail *t, const struct ls_event *event)
 {
     if (t->subject && !ls_slice_is(event->subject, t->subject))
         return false;
-    return !t->trace || ls_slice_is(event_trace_id(event), t->trace) || ls_slice_is(event->correlationid, t->trace);
+    return !t->trace.asked || tail_belongs(&t->trace, event);
 }
 
 static void flush(struct tail *t)
@@ -32,27 +31,39 @@ static void flush(struct tail *t)
 
 static bool wants_tree(const struct tail *t)
 {
-    return t->trace && !t->follow && !t->json && !t->view.fields;
+    return t->trace.asked && !t->view.fields && !(t->json && t->follow);
 }
 
-void tail_put(struct tail *t, const struct ls_event *event)
+static void print(struct tail *t, const struct ls_event *event)
 {
-    if (t->finished)
-        return;
-    if (wants_tree(t)) {
-        t->tree = xgrow(t->tree, &t->tree_room, t->tree_count + 1, sizeof *t->tree);
-        event_copy_init(&t->tree[t->tree_count++], event);
-    } else if (t->json) {
+    if (wants_tree(t))
+        tail_tree_more(t, event);
+    else if (t->json)
         event_json(event, &t->out);
-    } else if (t->view.fields) {
+    else if (t->view.fields)
         event_fields(event, &t->view, &t->out);
-    } else {
+    else
         event_line(event, &t->view, &t->out);
-    }
     if (t->out.len > FLUSH_BYTES)
         flush(t);
+}
+
+/* The events of a trace are kept while the log is searched, and shown when all are there. */
+void tail_put(struct tail *t, const struct ls_event *event)
+{
+    struct trace *trace = &t->trace;
+    if (t->finished)
+        return;
+    if (trace->asked && !t->following) {
+        trace->nodes = xgrow(trace->nodes, &trace->room, trace->count + 1, sizeof *trace->nodes);
+        trace->nodes[trace->count] = (struct trace_node){0};
+        event_copy_init(&trace->nodes[trace->count++].copy, event);
+        t->finished = trace->count == TRACE_EVENTS_MAX;
+    } else {
+        print(t, event);
+    }
     t->count++;
-    t->finished = t->count == t->count_max || t->tree_count == TREE_EVENTS_MAX;
+    t->finished = t->finished || t->count == t->count_max;
 }
 
 /* ---- following ---- */
@@ -231,7 +242,9 @@ static bool take_option(struct tail *t, int option)
         t->subject = optarg;
         return true;
     case 't':
-        t->trace = strlen(optarg) == 55 ? xstrndup(optarg + 3, 32) : xstrdup(optarg);
+        if (t->trace.asked || !*optarg)
+            return options_usage(&CMD_TAIL, "--trace: give one id") == CLI_OK;
+        tail_ask(&t->trace, optarg);
         return true;
     case 'f':
         return t->follow = true;
@@ -258,7 +271,7 @@ static int take_arguments(struct tail *t, int argc, char **argv)
             return CLI_USAGE;
     if (t->follow && t->no_follow)
         return options_usage(&CMD_TAIL, "--follow and --no-follow exclude each other");
-    if (t->from.kind == LS_FROM_DEFAULT && (t->no_follow || (t->trace && !t->follow)))
+    if (t->from.kind == LS_FROM_DEFAULT && (t->no_follow || t->trace.asked))
         t->from.kind = LS_FROM_ALL;
     if (t->from.kind == LS_FROM_DEFAULT)
         t->follow = true;
@@ -274,16 +287,32 @@ static int take_arguments(struct tail *t, int argc, char **argv)
     return CLI_OK;
 }
 
+static int show_trace(struct tail *t)
+{
+    int status = tail_search(t);
+    if (status == CLI_OK && t->trace.count == 0 && !t->follow) {
+        fprintf(stderr, "lineshaft tail: nothing stored belongs to \"%s\": it is the id of no trace, event, chat or request\n",
+                t->trace.asked);
+        status = CLI_FAILED;
+    }
+    if (status == CLI_OK && wants_tree(t))
+        tail_tree(t);
+    for (size_t i = 0; status == CLI_OK && !wants_tree(t) && i < t->trace.count; i++)
+        print(t, &t->trace.nodes[i].copy.event);
+    return status;
+}
+
 static int show(struct tail *t)
 {
     int status = bus_open(&t->bus, &CMD_TAIL, &t->broker, NULL);
     if (status == CLI_OK)
         status = find_streams(t);
-    if (status == CLI_OK && t->from.kind != LS_FROM_DEFAULT)
+    if (status == CLI_OK && t->trace.asked)
+        status = show_trace(t);
+    else if (status == CLI_OK && t->from.kind != LS_FROM_DEFAULT)
         status = tail_history(t);
     flush(t);
-    if (status == CLI_OK && wants_tree(t))
-        tail_tree(t);
+    t->following = true;
     if (status == CLI_OK && t->follow && !t->finished)
         status = follow(t);
     flush(t);
@@ -295,13 +324,10 @@ static void release(struct tail *t)
     bus_close(&t->bus);
     for (size_t i = 0; i < t->stream_count; i++)
         free(t->streams[i].name);
-    for (size_t i = 0; i < t->tree_count; i++)
-        event_copy_fini(&t->tree[i]);
     for (size_t i = 0; t->view.fields && t->view.fields[i]; i++)
         free((char *) (uintptr_t) t->view.fields[i]);
     free((void *) (uintptr_t) t->view.fields);
-    free((char *) (uintptr_t) t->trace);
-    free(t->tree);
+    tail_tree_fini(&t->trace);
     free(t->topics);
     buf_fini(&t->out);
 }
@@ -339,8 +365,10 @@ const struct cli_command CMD_TAIL = {
         "  what is stored and ends, unless -f is given too. If the broker goes away it waits for it, and shows what\n"
         "  was stored meanwhile.\n"
         "\n"
-        "  With --trace, and without -f, the events of that trace are searched in the log and shown as a tree: each one\n"
-        "  below the event that caused it (its causationid, else the first event of its span), with the time between.\n"
+        "  With --trace the log is searched for everything that belongs together, and shown as a tree: each event below the\n"
+        "  one that caused it (its causationid, else the chat request that it is about, else the first event of its span),\n"
+        "  with the time since the trace began, the time since its parent, the node that published it, and what it says.\n"
+        "  A chat with several turns has a tree for each. With -f it goes on with events that come later.\n"
         "\n"
         "OPTIONS\n"
         "  --since WHEN     From then on: so long ago (10m, 2h), or a time (2026-11-23, 2026-11-23T10:00:00Z).\n"
@@ -351,11 +379,14 @@ const struct cli_command CMD_TAIL = {
         "  -f, --follow     Go on with new events.\n"
         "  --no-follow      End with what is stored; alone, the same as --all.\n"
         "  --subject TEXT   Only events with this subject.\n"
-        "  --trace ID       Only events of this trace: a trace id, a traceparent, or a correlationid.\n"
+        "  --trace ID       The story of one thing, by any id of it: of a trace (or a traceparent), an event, a chat (its\n"
+        "                   subject), or a request (x-request-id, correlationid).\n"
         "  -n, --count N    End after N events.\n"
         "  --body HOW       none, short (cut at the width of the terminal; the default), full (indented, below the line).\n"
         "  --fields LIST    Only these, tabs between them: stream, seq, body, body.KEY, or any attribute (time, id, ...).\n"
-        "  -j, --json       One JSON object a line: stream, seq, the attributes, data (or data_base64).\n"
+        "  -j, --json       One JSON object a line: stream, seq, the attributes, data (or data_base64). With --trace and without\n"
+        "                   -f one object in all: events, duration_ms, traces: [{trace, began, tree: [{offset_ms,\n"
+        "                   after_parent_ms, story, event, children}]}].\n"
         OPTIONS_BROKER_USAGE
         "\n"
         "EXAMPLES\n"

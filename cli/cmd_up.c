@@ -6,13 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/launch.h"
 #include "cli/options.h"
 #include "cli/port.h"
 #include "cli/stray.h"
 #include "cli/supervisor.h"
 #include "lib/clock.h"
 #include "lib/xmem.h"
-#include "topology/topology.h"
+#include "nodes/kinds.h"
 
 #define BROKER_PORTS 5
 #define BROKER_DELAY_MS 100
@@ -78,115 +79,37 @@ static void say_port_taken(const struct topology *t, const char *text, int port)
     free(variable);
 }
 
-static char *url_of(const char *host, int port)
-{
-    if (strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0)
-        host = "127.0.0.1";
-    else if (strcmp(host, "::") == 0)
-        host = "::1";
-    return xasprintf(strchr(host, ':') ? "tcp://[%s]:%d" : "tcp://%s:%d", host, port);
-}
-
 /* ---- children ---- */
 
 struct workplace {
     const char *url, *mark;
 };
 
-static char **copy_texts(char *const *texts)
-{
-    size_t count = 0;
-    while (texts[count])
-        count++;
-    char **copy = xcalloc(count + 1, sizeof *copy);
-    for (size_t i = 0; i < count; i++)
-        copy[i] = xstrdup(texts[i]);
-    return copy;
-}
-
-/* env_set takes `entry` ("NAME=value") in place of one of that name. */
-static void env_set(char ***env, char *entry)
-{
-    size_t count = 0, len = strcspn(entry, "=") + 1;
-    for (; (*env)[count]; count++)
-        if (strncmp((*env)[count], entry, len) == 0) {
-            free((*env)[count]);
-            (*env)[count] = entry;
-            return;
-        }
-    *env = xrealloc(*env, (count + 2) * sizeof **env);
-    (*env)[count] = entry;
-    (*env)[count + 1] = NULL;
-}
-
 static void broker_child(struct child *child, const char *file, int port, const char *mark)
 {
-    static char path[4096];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[len > 0 ? len : 0] = '\0';
-    char number[16], option[] = "--port", word[] = "broker", *copy = xstrdup(file);
+    char number[16], option[] = "--port", word[] = "broker", *self = xstrdup(launch_self()), *copy = xstrdup(file);
     snprintf(number, sizeof number, "%d", port);
-    char *fixed[] = {path, word, copy, NULL}, *chosen[] = {path, word, option, number, copy, NULL};
-    *child = (struct child){.speaker.name = "broker", .argv = copy_texts(port ? chosen : fixed), .env = copy_texts(environ),
+    char *fixed[] = {self, word, copy, NULL}, *chosen[] = {self, word, option, number, copy, NULL};
+    *child = (struct child){.speaker.name = "broker", .argv = launch_texts(port ? chosen : fixed), .env = launch_texts(environ),
                             .is_broker = true, .delay_ms = BROKER_DELAY_MS, .delay_max_ms = BROKER_DELAY_MAX_MS,
                             .limit = BROKER_ENDS, .within_ms = BROKER_ENDS_WITHIN_MS, .stop_timeout_ms = BROKER_STOP_MS};
+    free(self);
     free(copy);
-    env_set(&child->env, xstrdup(mark));
+    launch_set(&child->env, xstrdup(mark));
     child_init(child);
-}
-
-static void json_list(struct buf *out, const char *key, const struct text_list *list)
-{
-    buf_addf(out, ",\"%s\":[", key);
-    for (size_t i = 0; i < list->count; i++) {
-        if (i)
-            buf_add_byte(out, ',');
-        render_json_text(out, list->items[i]);
-    }
-    buf_add_byte(out, ']');
-}
-
-/* What a node is told of itself; docs/nodes/exec.md. */
-static char *node_options(const struct topology_node *node, long replica)
-{
-    struct buf out = {0};
-    buf_addf(&out, "{\"node\":\"%s\",\"replica\":%ld,\"replicas\":%lld", node->name, replica, (long long) node->replicas);
-    json_list(&out, "takes", &node->takes);
-    json_list(&out, "gives", &node->gives);
-    json_list(&out, "serves", &node->serves);
-    if (node->consumer) {
-        buf_addf(&out, ",\"consumer\":");
-        render_json_text(&out, node->group);
-        buf_addf(&out, ",\"stream\":");
-        render_json_text(&out, node->consumer->stream_name);
-        buf_addf(&out, ",\"window\":%lld", (long long) node->delivery.window);
-    }
-    buf_addf(&out, ",\"options\":%s}", node->options);
-    char *text = xstrdup(buf_text(&out));
-    buf_fini(&out);
-    return text;
 }
 
 static void node_child(struct child *child, const struct topology_node *node, long replica, const struct workplace *place)
 {
-    char *name = node->replicas > 1 ? xasprintf("%s.%ld", node->name, replica) : xstrdup(node->name);
-    char *options = node_options(node, replica);
-    *child = (struct child){.speaker.name = name, .argv = copy_texts(node->command.items), .env = copy_texts(environ),
-                            .directory = node->directory ? xstrdup(node->directory) : NULL,
+    char *name = launch_member(node, replica);
+    *child = (struct child){.speaker.name = name, .argv = launch_command(node),
+                            .env = launch_environment(node, replica, place->url),
+                            .directory = node->directory ? xstrdup(node->directory) : NULL, .asks = node->asks.count > 0,
                             .delay_ms = node->restart.delay, .delay_max_ms = node->restart.delay_max,
                             .limit = node->restart.limit, .within_ms = node->restart.within,
                             .stop_timeout_ms = node->stop_timeout};
-    env_set(&child->env, xasprintf("LINESHAFT_URL=%s", place->url));
     child->mark = xasprintf("%s%s.", place->mark, name);
-    env_set(&child->env, xstrdup(child->mark));
-    env_set(&child->env, xasprintf("LINESHAFT_NODE=%s", node->name));
-    env_set(&child->env, xasprintf("LINESHAFT_MEMBER=%s", name));
-    if (node->group)
-        env_set(&child->env, xasprintf("LINESHAFT_CONSUMER=%s", node->group));
-    env_set(&child->env, xasprintf("LINESHAFT_OPTIONS=%s", options));
-    for (size_t i = 0; i < node->environment.count; i++)
-        env_set(&child->env, xasprintf("%s=%s", node->environment.keys[i], node->environment.values[i]));
-    free(options);
+    launch_set(&child->env, xstrdup(child->mark));
     child_init(child);
 }
 
@@ -208,10 +131,13 @@ static int run_topology(const struct topology *t, const char *text)
         return CLI_FAILED;
     }
     size_t count = 1;
-    for (size_t i = 0; i < t->node_count; i++)
+    for (size_t i = 0; i < t->node_count; i++) {
+        if (!launch_possible("up", &t->nodes[i]))
+            return CLI_FAILED;
         count += (size_t) t->nodes[i].replicas;
+    }
     struct child *children = xcalloc(count, sizeof *children);
-    char *url = url_of(host, port), token[UUID_TEXT_SIZE];
+    char *url = launch_url(host, port), token[UUID_TEXT_SIZE];
     uuid7(clock_wall_us(), token);
     char *broker_mark = xasprintf("%s=%s.broker", STRAY_VARIABLE, token);
     char *nodes_mark = xasprintf("%s=%s.node.", STRAY_VARIABLE, token);
@@ -240,7 +166,7 @@ static int run(int argc, char **argv)
     if (argc - optind != 1)
         return options_usage(&CMD_UP, "give one topology file, such as config/hello.yaml");
     struct diag_list diags = {0};
-    struct topology *t = topology_load(argv[optind], &diags);
+    struct topology *t = topology_load(argv[optind], KINDS, &diags);
     struct buf problems = {0};
     diag_print(&diags, (struct diag_style){.colour = render_colours(STDERR_FILENO), .max = 20}, &problems);
     render_put(&problems, stderr);
@@ -272,13 +198,12 @@ const struct cli_command CMD_UP = {
         "  `restart.delay_max`; a minute of life resets it. After `restart.limit` ends within `restart.within`\n"
         "  the crash loop is reported, once, with the last lines, and the pause stays at its longest.\n"
         "\n"
-        "  Ctrl-C or SIGTERM ends the nodes first (SIGTERM to their process groups, SIGKILL after `stop_timeout`), the\n"
-        "  broker last. A second Ctrl-C kills all at once. If `up` itself is killed, its children end too.\n"
+        "  Ctrl-C or SIGTERM ends first the nodes that ask (their `asks` names requests), so that what they wait for is still\n"
+        "  answered, then the other nodes, the broker last: SIGTERM to their process groups, SIGKILL after `stop_timeout`. A\n"
+        "  second Ctrl-C kills all at once. If `up` itself is killed, its children end too.\n"
         "\n"
-        "  A node finds in its environment LINESHAFT_URL (the broker), LINESHAFT_NODE (its name), LINESHAFT_MEMBER\n"
-        "  (the name of this replica), LINESHAFT_CONSUMER (the durable consumer that it takes from) and\n"
-        "  LINESHAFT_OPTIONS, a JSON object: node, replica, replicas, takes, gives, serves, consumer, stream, window,\n"
-        "  options.\n"
+        "  Nodes of built-in kinds run in the program lineshaft-node, which stands in the same folder as this one. What a\n"
+        "  node of kind exec finds in its environment is told in docs/nodes/exec.md.\n"
         "\n"
         "EXAMPLES\n"
         "  lineshaft up config/hello.yaml\n"

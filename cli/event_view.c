@@ -2,13 +2,12 @@
 /* One event as a line for people, as JSON, as fields. */
 #include "cli/event_view.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "lib/clock.h"
-#include "lib/mp.h"
+#include "lib/json.h"
 #include "lib/xmem.h"
 
 #define SHORT_BODY 400 /* columns, where there is no terminal's width to cut at */
@@ -67,11 +66,6 @@ struct ls_slice event_trace_id(const struct ls_event *event)
     return t.len >= 55 && t.data[2] == '-' && t.data[35] == '-' ? ls_bytes(t.data + 3, 32) : ls_bytes("", 0);
 }
 
-struct ls_slice event_span_id(const struct ls_event *event)
-{
-    return event_trace_id(event).len ? ls_bytes(event->traceparent.data + 36, 16) : ls_bytes("", 0);
-}
-
 void event_clock(int64_t time_us, struct buf *out)
 {
     time_t seconds = (time_t) (time_us / 1000000), now = (time_t) (clock_wall_us() / 1000000);
@@ -112,12 +106,22 @@ static size_t put_cell(struct buf *line, const struct view *view, enum colour co
     return room + 1;
 }
 
-static void put_full_body(const struct ls_event *event, struct buf *out)
+json_t *event_body_json(const struct ls_event *event)
 {
     struct buf text = {0};
     render_body(&text, event->body.data, event->body.len, SIZE_MAX);
     json_t *json = text.len ? json_loadb((const char *) text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+    buf_fini(&text);
+    return json;
+}
+
+void event_body_lines(const struct ls_event *event, struct buf *out)
+{
+    struct buf text = {0};
+    json_t *json = event_body_json(event);
     char *lines = json ? json_dumps(json, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
+    if (!json)
+        render_body(&text, event->body.data, event->body.len, SIZE_MAX);
     for (const char *line = lines ? lines : text.len ? buf_text(&text) : NULL; line;) {
         const char *end = strchrnul(line, '\n');
         buf_addf(out, "    ");
@@ -163,77 +167,20 @@ void event_line(const struct ls_event *event, const struct view *view, struct bu
         out->len--;
     buf_add_byte(out, '\n');
     if (view->body == VIEW_BODY_FULL)
-        put_full_body(event, out);
+        event_body_lines(event, out);
     buf_fini(&cell);
-}
-
-static void put_pair(struct buf *out, const char *key, struct ls_slice value)
-{
-    buf_addf(out, "%s\"%s\":", out->data[out->len - 1] == '{' ? "" : ",", key);
-    render_json_string(out, value.data, value.len);
-}
-
-static bool is_reserved(struct mp_slice key)
-{
-    static const char *const NAMES[] = {"stream", "seq", "attempt", "data", "data_base64"};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
-        if (mp_is(key, NAMES[i]))
-            return true;
-    return false;
-}
-
-/* Every pair of the header, but those whose names mean something else here. */
-static void put_header(const struct ls_event *event, struct buf *out)
-{
-    struct mp map = mp_over(event->header.data, event->header.len);
-    uint32_t pairs;
-    struct mp_slice key;
-    if (!mp_map(&map, &pairs))
-        return;
-    for (uint32_t i = 0; i < pairs && mp_str(&map, &key); i++) {
-        struct mp value = map;
-        if (!mp_skip(&map))
-            return;
-        if (is_reserved(key))
-            continue;
-        if (out->data[out->len - 1] != '{')
-            buf_add_byte(out, ',');
-        render_json_string(out, key.data, key.len);
-        buf_add_byte(out, ':');
-        render_mp(out, &value, SIZE_MAX);
-    }
 }
 
 void event_json(const struct ls_event *event, struct buf *out)
 {
-    struct ls_slice found;
-    buf_add_byte(out, '{');
-    if (event->seq) {
-        put_pair(out, "stream", event->stream);
-        buf_addf(out, ",\"seq\":%llu", (unsigned long long) event->seq);
-    }
-    put_header(event, out);
-    if (!ls_event_attribute(event, "source", &found) && event->source.len)
-        put_pair(out, "source", event->source);
-    if (!ls_event_attribute(event, "time", &found)) {
-        char text[CLOCK_TEXT_SIZE];
-        clock_format(event->ts_us, text);
-        put_pair(out, "time", ls_str(text));
-    }
-    if (event->body.len) {
-        buf_add_byte(out, ',');
-        render_body_json(out, event->body.data, event->body.len);
-    }
-    buf_add(out, "}\n", 2);
+    json_put_event(out, event);
+    buf_add_byte(out, '\n');
 }
 
 /* `path` is "KEY.KEY": into objects by name, into arrays by number. */
 static void put_body_field(const struct ls_event *event, const char *path, struct buf *out)
 {
-    struct buf text = {0};
-    render_body(&text, event->body.data, event->body.len, SIZE_MAX);
-    json_t *json = text.len ? json_loadb((const char *) text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
-    json_t *at = json;
+    json_t *json = event_body_json(event), *at = json;
     while (at && *path) {
         char key[256];
         size_t len = strcspn(path, ".");
@@ -248,7 +195,6 @@ static void put_body_field(const struct ls_event *event, const char *path, struc
         render_harmless(out, dump, strlen(dump));
     free(dump);
     json_decref(json);
-    buf_fini(&text);
 }
 
 static void put_field(const struct ls_event *event, const char *field, struct buf *out)

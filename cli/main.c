@@ -17,6 +17,7 @@ static const struct entry {
     {&CMD_GRAPH, NULL},
     {&CMD_UP, NULL},
     {&CMD_BROKER, NULL},
+    {&CMD_NODE, NULL},
     {NULL, "Events and requests"},
     {&CMD_PUB, NULL},
     {&CMD_TAIL, NULL},
@@ -26,6 +27,8 @@ static const struct entry {
     {&CMD_CONSUMER, NULL},
     {&CMD_DLQ, NULL},
     {&CMD_LOG, NULL},
+    {NULL, "Models"},
+    {&CMD_TRAIN, NULL},
     {NULL, "Help"},
     {&CMD_HELP, NULL},
     {&CMD_VERSION, NULL},
@@ -50,6 +53,13 @@ const char *const *cli_command_names(void)
             the_names[count++] = COMMANDS[i].command->name;
     the_names[count] = NULL;
     return the_names;
+}
+
+void cli_help(const struct cli_command *command)
+{
+    fputs(command->usage, stdout);
+    if (command->more)
+        command->more();
 }
 
 void cli_overview(void)
@@ -97,7 +107,7 @@ int main(int argc, char **argv)
     if (!command)
         return cli_unknown(name);
     if (wants_help(argc - 1, argv + 1)) {
-        fputs(command->usage, stdout);
+        cli_help(command);
         return CLI_OK;
     }
     return command->run(argc - 1, argv + 1);

@@ -236,9 +236,23 @@ static bool nodes_done(const struct supervisor *s)
     return true;
 }
 
+static bool askers_done(const struct supervisor *s)
+{
+    for (size_t i = 1; i < s->count; i++)
+        if (s->children[i].asks && s->children[i].state != CHILD_DONE)
+            return false;
+    return true;
+}
+
+/* First the nodes that ask, while those that answer are still there; then these; then the broker. */
+static bool is_its_turn(const struct supervisor *s, const struct child *child)
+{
+    return child->asks || (child->is_broker ? nodes_done(s) : askers_done(s));
+}
+
 static void tick_child(struct supervisor *s, struct child *child)
 {
-    if ((s->stopping || s->failed) && (!child->is_broker || nodes_done(s)))
+    if ((s->stopping || s->failed) && is_its_turn(s, child))
         ask_to_end(s, child);
     if (child->state == CHILD_IDLE && s->now_ms >= child->start_ms && (child->is_broker || s->was_ready))
         start_child(s, child);
@@ -248,13 +262,18 @@ static void tick_child(struct supervisor *s, struct child *child)
         kill_child(s, child);
 }
 
-/* tick does what is due, and returns whether anything is left to supervise. The broker comes last: its end waits for the nodes'. */
+/* tick does what is due, and returns whether anything is left to supervise. Nodes that answer start before those that ask; when
+ * all stops it is the other way round, the broker last: the end of some lets the next begin to. */
 static bool tick(struct supervisor *s)
 {
     if (s->screen.broken)
         s->stopping = true; /* nobody listens: as if asked to stop */
-    for (size_t i = 1; i <= s->count; i++)
-        tick_child(s, &s->children[i % s->count]);
+    bool askers_first = s->stopping || s->failed;
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t i = 1; i < s->count; i++)
+            if (s->children[i].asks == (askers_first == (turn == 0)))
+                tick_child(s, &s->children[i]);
+    tick_child(s, &s->children[0]);
     return !nodes_done(s) || s->children[0].state != CHILD_DONE;
 }
 

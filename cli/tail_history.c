@@ -18,7 +18,7 @@ static void page_clear(struct tail_stream *s)
 }
 
 struct sink {
-    const struct tail *tail;
+    struct tail *tail;
     struct tail_stream *stream;
 };
 

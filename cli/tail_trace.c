@@ -1,125 +1,371 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The events of a trace as a tree: an event hangs below the one that its causationid names, else below the first one of its
- * span; siblings stand in the order of time. */
+/* A trace as a tree: an event hangs below the one that its causationid names, else below the request that it is about, else
+ * below the first one of its span; siblings stand in the order of time. */
 #include "cli/tail.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/xmem.h"
 
-#define NO_PARENT SIZE_MAX
 #define DEPTH_MAX 64
+#define STORY_COLUMNS_MIN 10
+#define TIME_COLUMNS 9
+#define TOPIC_COLUMNS_MAX 50
+#define SOURCE_COLUMNS_MAX 24
 
-static bool same(struct ls_slice a, struct ls_slice b)
+/* ---- building ---- */
+
+static const struct ls_event *event_at(const struct trace *trace, size_t i)
 {
-    return a.len && a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+    return &trace->nodes[i].copy.event;
 }
 
-/* Parents come before their children in time, so no circle can arise. */
-static size_t find_parent(const struct tail *t, size_t child)
+static bool is_root(const struct trace *trace, size_t i)
 {
-    const struct ls_event *event = &t->tree[child].event;
-    for (size_t i = child; i-- > 0;)
-        if (same(event->causationid, t->tree[i].event.id))
-            return i;
-    for (size_t i = 0; i < child; i++)
-        if (same(event_span_id(event), event_span_id(&t->tree[i].event)))
-            return i;
-    return NO_PARENT;
+    return trace->nodes[i].parent == TRACE_NO_PARENT;
+}
+
+static size_t find(const struct map *map, struct ls_slice id)
+{
+    uintptr_t found = id.len ? (uintptr_t) map_get(map, tail_hash(id)) : 0;
+    return found ? found - 1 : TRACE_NO_PARENT;
+}
+
+/* "TRACE-SPAN": a span is one within its trace. */
+static struct ls_slice span_of(const struct ls_event *event)
+{
+    return event_trace_id(event).len ? ls_bytes(event->traceparent.data + 3, 49) : ls_bytes("", 0);
+}
+
+/* The first node of that id stays. */
+static void add(struct map *map, struct ls_slice id, size_t node)
+{
+    if (id.len && !map_get(map, tail_hash(id)))
+        map_put(map, tail_hash(id), (void *) (uintptr_t) (node + 1));
+}
+
+static int topic_columns(const struct trace_node *node)
+{
+    size_t columns = node->copy.event.topic.len + 3 * node->depth;
+    return columns < TOPIC_COLUMNS_MAX ? (int) columns : TOPIC_COLUMNS_MAX;
+}
+
+/* A chat may have many turns, each a trace of its own: a group is a trace, named by its first node. What has no trace of its own
+ * belongs to its parent's. */
+static void place_node(struct trace *trace, size_t i)
+{
+    struct trace_node *node = &trace->nodes[i];
+    struct ls_slice id = event_trace_id(&node->copy.event);
+    id = id.len ? id : ls_str("none");
+    if (node->parent != TRACE_NO_PARENT) {
+        node->depth = trace->nodes[node->parent].depth + 1;
+        node->group = trace->nodes[node->parent].group;
+        return;
+    }
+    add(&trace->groups, id, i);
+    node->group = find(&trace->groups, id);
+}
+
+/* Only what came before can be a parent, so no circle can arise. */
+static void link_node(struct trace *trace, size_t i)
+{
+    struct trace_node *node = &trace->nodes[i];
+    const struct ls_event *event = &node->copy.event;
+    node->request = tail_request_id(event);
+    node->parent = find(&trace->events, event->causationid);
+    if (node->parent == TRACE_NO_PARENT)
+        node->parent = find(&trace->requests, ls_str(node->request));
+    if (node->parent == TRACE_NO_PARENT)
+        node->parent = find(&trace->spans, span_of(event));
+    if (node->parent != TRACE_NO_PARENT && trace->nodes[node->parent].depth >= DEPTH_MAX)
+        node->parent = trace->nodes[node->parent].parent;
+    place_node(trace, i);
+    add(&trace->events, event->id, i);
+    add(&trace->spans, span_of(event), i);
+    if (ls_slice_is(event->topic, "chat.request"))
+        add(&trace->requests, ls_str(node->request), i);
+    int columns = topic_columns(node), source = (int) event->source.len;
+    trace->topic_columns = columns > trace->topic_columns ? columns : trace->topic_columns;
+    source = source < SOURCE_COLUMNS_MAX ? source : SOURCE_COLUMNS_MAX;
+    trace->source_columns = source > trace->source_columns ? source : trace->source_columns;
 }
 
 static int by_time(const void *a, const void *b)
 {
-    const struct ls_event *x = &((const struct event_copy *) a)->event, *y = &((const struct event_copy *) b)->event;
+    const struct ls_event *x = &((const struct trace_node *) a)->copy.event, *y = &((const struct trace_node *) b)->copy.event;
     int64_t x_us = event_time_us(x), y_us = event_time_us(y);
     if (x_us != y_us)
         return x_us < y_us ? -1 : 1;
     return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+/* ---- as text ---- */
+
 struct tree {
-    const struct tail *tail;
-    const size_t *parents;
+    struct tail *tail;
+    struct trace *trace;
+    size_t group;
     struct buf prefix;
 };
 
-static void put_node(struct tree *tree, size_t index, bool last, int depth);
-
-static void put_children(struct tree *tree, size_t parent, int depth)
+static void put_time(struct buf *out, const char *sign, int64_t us)
 {
-    size_t last = NO_PARENT;
-    for (size_t i = 0; i < tree->tail->tree_count; i++)
-        if (tree->parents[i] == parent)
-            last = i;
-    for (size_t i = 0; i < tree->tail->tree_count && depth < DEPTH_MAX; i++)
-        if (tree->parents[i] == parent)
-            put_node(tree, i, i == last, depth);
+    char text[RENDER_SHORT_SIZE], whole[RENDER_SHORT_SIZE + 2];
+    snprintf(whole, sizeof whole, "%s%s", sign, us > 0 ? render_duration(us, text) : "0 ms");
+    buf_addf(out, "%*s", TIME_COLUMNS, whole);
 }
 
-static void put_event(const struct tree *tree, size_t index, struct buf *line)
+static enum colour topic_colour(struct ls_slice topic)
+{
+    bool failed = topic.len > 7 && memcmp(topic.data + topic.len - 7, ".failed", 7) == 0;
+    return failed ? COLOUR_RED : COLOUR_BOLD;
+}
+
+/* Moves the cell to the line, in its colour, padded to `columns`. */
+static void put_cell(const struct tree *tree, enum colour colour, struct buf *cell, int columns)
+{
+    struct buf *out = &tree->tail->out;
+    int used = (int) render_columns((const char *) cell->data, cell->len);
+    render_colour(out, tree->tail->view.colours, colour);
+    buf_add(out, cell->data, cell->len);
+    render_colour(out, tree->tail->view.colours, COLOUR_NONE);
+    buf_addf(out, "%*s", used < columns ? columns - used : 0, "");
+    buf_clear(cell);
+}
+
+/* The cell with what the event says, as wide as the line has room. */
+static void put_story(const struct tree *tree, const struct ls_event *event, struct buf *cell)
 {
     const struct view *view = &tree->tail->view;
-    const struct ls_event *event = &tree->tail->tree[index].event;
-    size_t parent = tree->parents[index];
-    char text[RENDER_SHORT_SIZE];
-    render_colour(line, view->colours, COLOUR_BOLD);
-    render_harmless(line, event->topic.data, event->topic.len);
-    render_colour(line, view->colours, COLOUR_NONE);
-    buf_add_byte(line, ' ');
-    if (parent == NO_PARENT)
-        event_clock(event_time_us(event), line);
-    else
-        buf_addf(line, "+%s", render_duration(event_time_us(event) - event_time_us(&tree->tail->tree[parent].event), text));
-    buf_add_byte(line, ' ');
-    render_harmless(line, event->source.data, event->source.len);
-    buf_add_byte(line, ' ');
-    render_harmless(line, event->stream.data, event->stream.len);
-    buf_addf(line, ":%llu", (unsigned long long) event->seq);
-    if (event->subject.len) {
-        buf_addf(line, " ");
-        render_harmless(line, event->subject.data, event->subject.len);
-    }
-    if (view->body != VIEW_BODY_NONE) {
-        buf_add_byte(line, ' ');
-        render_body(line, event->body.data, event->body.len, view->body == VIEW_BODY_FULL ? SIZE_MAX : 400);
-    }
+    size_t used = 2 * TIME_COLUMNS + 6 + (size_t) tree->trace->topic_columns + (size_t) tree->trace->source_columns;
+    if (view->body == VIEW_BODY_NONE)
+        return;
+    buf_addf(&tree->tail->out, "  ");
+    story_put(event, cell);
+    if (view->width)
+        render_cut(cell, view->width > used + STORY_COLUMNS_MIN ? view->width - used : STORY_COLUMNS_MIN);
+    buf_add(&tree->tail->out, cell->data, cell->len);
 }
 
-static void put_node(struct tree *tree, size_t index, bool last, int depth)
+/* "   92 ms   +92 ms  └─ chat.completed  chat  what it says", with its end. `branch`: what stands before the topic. */
+static void put_line(const struct tree *tree, size_t i, const struct buf *branch)
 {
-    struct buf line = {0};
-    size_t prefix = tree->prefix.len;
-    buf_add(&line, tree->prefix.data, tree->prefix.len);
-    if (depth > 0)
-        buf_addf(&line, "%s", last ? "└─ " : "├─ ");
-    put_event(tree, index, &line);
-    if (!tree->tail->view.colours && tree->tail->view.body == VIEW_BODY_SHORT)
-        render_cut(&line, tree->tail->view.width);
-    puts(buf_text(&line));
-    buf_fini(&line);
-    if (depth > 0)
+    const struct trace_node *node = &tree->trace->nodes[i];
+    const struct ls_event *event = &node->copy.event;
+    struct buf *out = &tree->tail->out, cell = {0};
+    int64_t at = event_time_us(event);
+    put_time(&cell, "", at - event_time_us(event_at(tree->trace, tree->group)));
+    if (is_root(tree->trace, i))
+        buf_addf(&cell, "%*s", TIME_COLUMNS, "");
+    else
+        put_time(&cell, "+", at - event_time_us(event_at(tree->trace, node->parent)));
+    buf_addf(&cell, "  ");
+    buf_add(&cell, branch->data, branch->len);
+    put_cell(tree, COLOUR_DIM, &cell, 0);
+    render_harmless(&cell, event->topic.data, event->topic.len);
+    put_cell(tree, topic_colour(event->topic), &cell, tree->trace->topic_columns - (int) (3 * node->depth));
+    buf_addf(out, "  ");
+    render_harmless(&cell, event->source.data, event->source.len);
+    render_cut(&cell, SOURCE_COLUMNS_MAX);
+    put_cell(tree, COLOUR_GREEN, &cell, tree->trace->source_columns);
+    put_story(tree, event, &cell);
+    while (out->data[out->len - 1] == ' ')
+        out->len--;
+    buf_add_byte(out, '\n');
+    if (tree->tail->view.body == VIEW_BODY_FULL)
+        event_body_lines(event, out);
+    buf_fini(&cell);
+}
+
+static void put_node(struct tree *tree, size_t i, bool last)
+{
+    const struct trace *trace = tree->trace;
+    bool root = is_root(trace, i);
+    size_t kept = tree->prefix.len, end = TRACE_NO_PARENT;
+    if (!root)
+        buf_addf(&tree->prefix, "%s", last ? "└─ " : "├─ ");
+    put_line(tree, i, &tree->prefix);
+    tree->prefix.len = kept;
+    if (!root)
         buf_addf(&tree->prefix, "%s", last ? "   " : "│  ");
-    put_children(tree, index, depth + 1);
-    tree->prefix.len = prefix;
+    for (size_t k = i + 1; k < trace->count; k++)
+        if (trace->nodes[k].parent == i)
+            end = k;
+    for (size_t k = i + 1; end != TRACE_NO_PARENT && k <= end; k++)
+        if (trace->nodes[k].parent == i)
+            put_node(tree, k, k == end);
+    tree->prefix.len = kept;
+}
+
+/* "trace 4bf9...  c-19  10:00:00.001": whose offsets follow, and when it began. */
+static void put_title(const struct tree *tree)
+{
+    const struct ls_event *first = event_at(tree->trace, tree->group);
+    struct buf *out = &tree->tail->out;
+    struct ls_slice id = event_trace_id(first);
+    render_colour(out, tree->tail->view.colours, COLOUR_DIM);
+    buf_addf(out, "%s", id.len ? "trace " : "no trace");
+    render_harmless(out, id.data, id.len);
+    if (first->subject.len)
+        buf_addf(out, "  ");
+    render_harmless(out, first->subject.data, first->subject.len);
+    buf_addf(out, "  ");
+    event_clock(event_time_us(first), out);
+    render_colour(out, tree->tail->view.colours, COLOUR_NONE);
+    buf_add_byte(out, '\n');
+}
+
+static void put_summary(struct tail *t)
+{
+    const struct trace *trace = &t->trace;
+    char text[RENDER_SHORT_SIZE];
+    int64_t took = event_time_us(event_at(trace, trace->count - 1)) - event_time_us(event_at(trace, 0));
+    size_t traces = 0;
+    for (size_t i = 0; i < trace->count; i++)
+        traces += is_root(trace, i) && trace->nodes[i].group == i;
+    buf_addf(&t->out, "%zu event%s", trace->count, trace->count == 1 ? "" : "s");
+    if (traces > 1)
+        buf_addf(&t->out, " in %zu traces", traces);
+    buf_addf(&t->out, ", %s in all\n", took > 0 ? render_duration(took, text) : "0 ms");
+    if (trace->count == TRACE_EVENTS_MAX)
+        buf_addf(&t->out, "There are more: only the first %d that were found are shown.\n", TRACE_EVENTS_MAX);
+}
+
+/* ---- as JSON ---- */
+
+static void put_ms(struct buf *out, const char *key, int64_t us)
+{
+    buf_addf(out, "\"%s\":%lld.%03d", key, (long long) us / 1000, (int) (us % 1000));
+}
+
+static void put_json(const struct tree *tree, size_t i)
+{
+    const struct trace *trace = tree->trace;
+    const struct trace_node *node = &trace->nodes[i];
+    struct buf *out = &tree->tail->out, story = {0};
+    int64_t at = event_time_us(&node->copy.event), began = event_time_us(event_at(trace, tree->group));
+    bool more = false;
+    buf_add_byte(out, '{');
+    put_ms(out, "offset_ms", at - began);
+    buf_addf(out, ",");
+    if (is_root(trace, i))
+        buf_addf(out, "\"after_parent_ms\":null");
+    else
+        put_ms(out, "after_parent_ms", at - event_time_us(event_at(trace, node->parent)));
+    story_put(&node->copy.event, &story);
+    buf_addf(out, ",\"story\":");
+    render_json_string(out, story.data, story.len);
+    buf_addf(out, ",\"event\":");
+    event_json(&node->copy.event, out);
+    out->len--; /* its line end */
+    buf_addf(out, ",\"children\":[");
+    for (size_t k = i + 1; k < trace->count; k++)
+        if (trace->nodes[k].parent == i) {
+            buf_addf(out, "%s", more ? "," : "");
+            put_json(tree, k);
+            more = true;
+        }
+    buf_addf(out, "]}");
+    buf_fini(&story);
+}
+
+/* ---- the whole ---- */
+
+/* What opens a group in JSON. */
+static void put_json_title(const struct tree *tree)
+{
+    const struct ls_event *first = event_at(tree->trace, tree->group);
+    struct ls_slice id = event_trace_id(first);
+    char time[CLOCK_TEXT_SIZE];
+    clock_format(event_time_us(first), time);
+    buf_addf(&tree->tail->out, "%s{\"trace\":", tree->group ? "," : "");
+    render_json_string(&tree->tail->out, id.data, id.len);
+    buf_addf(&tree->tail->out, ",\"began\":\"%s\",\"tree\":[", time);
+}
+
+/* The roots of one group in the order of time. */
+static void put_group(struct tree *tree)
+{
+    struct tail *t = tree->tail;
+    if (t->json)
+        put_json_title(tree);
+    else
+        put_title(tree);
+    for (size_t i = tree->group; i < tree->trace->count; i++) {
+        if (!is_root(tree->trace, i) || tree->trace->nodes[i].group != tree->group)
+            continue;
+        if (!t->json) {
+            put_node(tree, i, true);
+            continue;
+        }
+        buf_addf(&t->out, "%s", i == tree->group ? "" : ",");
+        put_json(tree, i);
+    }
+    buf_addf(&t->out, "%s", t->json ? "]}" : "");
 }
 
 void tail_tree(struct tail *t)
 {
-    char span[RENDER_SHORT_SIZE];
-    if (t->tree_count == 0) {
-        fprintf(stderr, "no event of trace %s is stored\n", t->trace);
-        return;
+    struct trace *trace = &t->trace;
+    qsort(trace->nodes, trace->count, sizeof *trace->nodes, by_time);
+    for (size_t i = 0; i < trace->count; i++)
+        link_node(trace, i);
+    if (t->json) {
+        int64_t took = trace->count ? event_time_us(event_at(trace, trace->count - 1)) - event_time_us(event_at(trace, 0)) : 0;
+        buf_addf(&t->out, "{\"asked\":");
+        render_json_text(&t->out, trace->asked);
+        buf_addf(&t->out, ",\"events\":%zu,", trace->count);
+        put_ms(&t->out, "duration_ms", took);
+        buf_addf(&t->out, ",\"traces\":[");
     }
-    qsort(t->tree, t->tree_count, sizeof *t->tree, by_time);
-    size_t *parents = xcalloc(t->tree_count, sizeof *parents);
-    for (size_t i = 0; i < t->tree_count; i++)
-        parents[i] = find_parent(t, i);
-    struct tree tree = {.tail = t, .parents = parents};
-    put_children(&tree, NO_PARENT, 0);
-    int64_t took = event_time_us(&t->tree[t->tree_count - 1].event) - event_time_us(&t->tree[0].event);
-    printf("%zu event%s, %s from the first to the last\n", t->tree_count, t->tree_count == 1 ? "" : "s", render_duration(took, span));
+    struct tree tree = {.tail = t, .trace = trace};
+    for (size_t i = 0; i < trace->count; i++) {
+        tree.group = i;
+        if (is_root(trace, i) && trace->nodes[i].group == i)
+            put_group(&tree);
+    }
     buf_fini(&tree.prefix);
-    free(parents);
+    if (t->json)
+        buf_addf(&t->out, "]}\n");
+    else if (!t->follow)
+        put_summary(t);
+}
+
+void tail_tree_more(struct tail *t, const struct ls_event *event)
+{
+    struct trace *trace = &t->trace;
+    struct tree tree = {.tail = t, .trace = trace};
+    size_t i = trace->count;
+    trace->nodes = xgrow(trace->nodes, &trace->room, i + 1, sizeof *trace->nodes);
+    trace->nodes[i] = (struct trace_node){0};
+    event_copy_init(&trace->nodes[i].copy, event);
+    trace->count++;
+    link_node(trace, i);
+    tree.group = trace->nodes[i].group;
+    if (tree.group == i)
+        put_title(&tree);
+    for (size_t k = 1; k < trace->nodes[i].depth; k++)
+        buf_addf(&tree.prefix, "   ");
+    buf_addf(&tree.prefix, "%s", trace->nodes[i].depth ? "└─ " : "");
+    put_line(&tree, i, &tree.prefix);
+    buf_fini(&tree.prefix);
+}
+
+void tail_tree_fini(struct trace *trace)
+{
+    size_t at = 0;
+    char *text;
+    tail_forget_tree(trace);
+    while ((text = map_walk(&trace->known, &at, NULL)))
+        free(text);
+    map_fini(&trace->known);
+    map_fini(&trace->events);
+    map_fini(&trace->spans);
+    map_fini(&trace->requests);
+    map_fini(&trace->groups);
+    free(trace->nodes);
+    free(trace->asked);
 }

@@ -127,7 +127,10 @@ static void report_unused(const struct topology_node *n, struct diag_list *diags
         struct diag *d =
             diag_add(diags, DIAG_OPTION_UNUSED, key->at,
                      "node \"%.64s\": \"%s\" has no effect, for the node takes nothing", n->name, opt->name);
-        diag_hint(d, "say which events it consumes: takes: [...]");
+        if (n->builtin && !n->builtin->takes)
+            diag_hint(d, "the kind %s takes no events", n->builtin->name);
+        else
+            diag_hint(d, "say which events it consumes: takes: [...]");
     }
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/topic.h"
 #include "lib/xmem.h"
 
 static struct flow *add_flow(struct flow_list *flows, enum flow_kind kind, size_t from, size_t to)
@@ -50,6 +51,55 @@ static void add_gives(const struct topology *t, size_t node, struct flow_list *f
     free(kept);
 }
 
+/* Something of the list may mean the same requests as `topic`. */
+static bool has_requests(const struct text_list *list, const char *topic)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (topic_overlap(list->items[i], topic))
+            return true;
+    return false;
+}
+
+static void add_asks(const struct topology *t, size_t node, struct flow_list *flows)
+{
+    const struct text_list *asks = &t->nodes[node].asks;
+    bool *served = xcalloc(asks->count + 1, sizeof *served);
+    for (size_t to = 0; to < t->node_count; to++) {
+        struct flow *flow = NULL;
+        for (size_t i = 0; i < asks->count; i++) {
+            if (!has_requests(&t->nodes[to].serves, asks->items[i]))
+                continue;
+            flow = flow ? flow : add_flow(flows, FLOW_ASKS, node, to);
+            add_topic(flow, asks->items[i]);
+            served[i] = true;
+        }
+    }
+    struct flow *nobody = NULL;
+    for (size_t i = 0; i < asks->count; i++) {
+        if (served[i])
+            continue;
+        nobody = nobody ? nobody : add_flow(flows, FLOW_UNSERVED, node, 0);
+        add_topic(nobody, asks->items[i]);
+    }
+    free(served);
+}
+
+/* What nobody in the file asks for is there for programs outside. */
+static void add_serves(const struct topology *t, size_t node, struct flow_list *flows)
+{
+    struct flow *flow = NULL;
+    const struct text_list *serves = &t->nodes[node].serves;
+    for (size_t i = 0; i < serves->count; i++) {
+        bool asked = false;
+        for (size_t n = 0; n < t->node_count && !asked; n++)
+            asked = has_requests(&t->nodes[n].asks, serves->items[i]);
+        if (asked)
+            continue;
+        flow = flow ? flow : add_flow(flows, FLOW_SERVES, 0, node);
+        add_topic(flow, serves->items[i]);
+    }
+}
+
 static void flows_of(const struct topology *t, struct flow_list *flows)
 {
     for (size_t i = 0; i < t->node_count; i++)
@@ -63,8 +113,9 @@ static void flows_of(const struct topology *t, struct flow_list *flows)
                 add_topics(add_flow(flows, FLOW_DELIVERS, i, n), &c->takes);
     }
     for (size_t i = 0; i < t->node_count; i++)
-        if (t->nodes[i].serves.count)
-            add_topics(add_flow(flows, FLOW_SERVES, 0, i), &t->nodes[i].serves);
+        add_asks(t, i, flows);
+    for (size_t i = 0; i < t->node_count; i++)
+        add_serves(t, i, flows);
 }
 
 static void flow_list_fini(struct flow_list *flows)
@@ -79,6 +130,11 @@ void flow_topics(const struct flow *flow, struct buf *out)
 {
     for (size_t i = 0; i < flow->topic_count; i++)
         buf_addf(out, "%s%s", i ? ", " : "", flow->topics[i]);
+}
+
+bool flow_is_request(const struct flow *flow)
+{
+    return flow->kind == FLOW_SERVES || flow->kind == FLOW_ASKS || flow->kind == FLOW_UNSERVED;
 }
 
 bool consumer_is_node(const struct topology *t, const struct topology_consumer *c)

@@ -9,7 +9,9 @@ enum flow_kind {
     FLOW_LIVE,     /* node -> nobody in particular */
     FLOW_TAKES,    /* stream -> consumer */
     FLOW_DELIVERS, /* consumer -> node */
-    FLOW_SERVES    /* requests -> node */
+    FLOW_SERVES,   /* requests of outside programs -> node */
+    FLOW_ASKS,     /* node -> node that serves its requests */
+    FLOW_UNSERVED  /* node -> nobody in the file */
 };
 
 struct flow {
@@ -25,6 +27,7 @@ struct flow_list {
 };
 
 void flow_topics(const struct flow *flow, struct buf *out); /* joined by ", " */
+bool flow_is_request(const struct flow *flow);
 
 /* consumer_is_node: the consumer is just the inbox of one node of the same name, and need not be shown by itself. */
 bool consumer_is_node(const struct topology *t, const struct topology_consumer *c);

@@ -71,7 +71,16 @@ static void fill_row(const struct topology *t, const struct flow *flow, struct r
         buf_addf(&row->from, "%s", t->streams[flow->from].name);
         consumer_label(t, &t->consumers[flow->to], &row->to);
         break;
-    default:
+    case FLOW_ASKS:
+        node_label(&t->nodes[flow->from], &row->from);
+        node_label(&t->nodes[flow->to], &row->to);
+        break;
+    case FLOW_UNSERVED:
+        node_label(&t->nodes[flow->from], &row->from);
+        buf_addf(&row->to, "(no node)");
+        break;
+    case FLOW_DELIVERS: /* not shown */
+    case FLOW_SERVES:
         buf_addf(&row->from, "clients");
         node_label(&t->nodes[flow->to], &row->to);
         break;
@@ -98,11 +107,11 @@ static void print_rows(const struct topology *t, const struct flow_list *flows, 
     struct row *rows = xcalloc(flows->count + 1, sizeof *rows);
     size_t count = 0, from = 0, topics = 0;
     for (size_t i = 0; i < flows->count; i++) {
-        enum flow_kind kind = flows->items[i].kind;
-        if (kind == FLOW_DELIVERS || (kind == FLOW_SERVES) != requests)
+        const struct flow *flow = &flows->items[i];
+        if (flow->kind == FLOW_DELIVERS || flow_is_request(flow) != requests)
             continue;
         struct row *row = &rows[count++];
-        fill_row(t, &flows->items[i], row);
+        fill_row(t, flow, row);
         from = characters(&row->from) > from ? characters(&row->from) : from;
         topics = characters(&row->topics) > topics ? characters(&row->topics) : topics;
     }
@@ -123,7 +132,7 @@ static void print_rows(const struct topology *t, const struct flow_list *flows, 
 
 static bool is_silent(const struct topology_node *n)
 {
-    return !n->consumer && !n->gives.count && !n->serves.count;
+    return !n->consumer && !n->gives.count && !n->serves.count && !n->asks.count;
 }
 
 void graph_text(const struct topology *t, const struct flow_list *flows, struct buf *out)
@@ -179,10 +188,11 @@ static json_t *nodes_json(const struct topology *t)
     json_t *array = json_array();
     for (size_t i = 0; i < t->node_count; i++) {
         const struct topology_node *n = &t->nodes[i];
-        json_array_append_new(array, json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:s?}", "name", n->name, "kind", "exec",
-                                               "replicas", (json_int_t) n->replicas, "takes", texts_json(&n->takes),
-                                               "gives", texts_json(&n->gives), "serves", texts_json(&n->serves),
-                                               "consumer", n->consumer ? n->consumer->name : NULL));
+        json_array_append_new(array, json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:s?}", "name", n->name, "kind",
+                                               topology_kind_name(n), "replicas", (json_int_t) n->replicas, "takes",
+                                               texts_json(&n->takes), "gives", texts_json(&n->gives), "serves",
+                                               texts_json(&n->serves), "asks", texts_json(&n->asks), "consumer",
+                                               n->consumer ? n->consumer->name : NULL));
     }
     return array;
 }
@@ -202,9 +212,9 @@ static json_t *consumers_json(const struct topology *t)
 
 static json_t *flow_json(const struct topology *t, const struct flow *flow)
 {
-    static const char *const KINDS[] = {"gives", "live", "takes", "delivers", "serves"};
+    static const char *const KINDS[] = {"gives", "live", "takes", "delivers", "serves", "asks", "unserved"};
     const char *from = NULL, *to = NULL;
-    if (flow->kind == FLOW_GIVES || flow->kind == FLOW_LIVE)
+    if (flow->kind == FLOW_GIVES || flow->kind == FLOW_LIVE || flow->kind == FLOW_ASKS || flow->kind == FLOW_UNSERVED)
         from = t->nodes[flow->from].name;
     else if (flow->kind == FLOW_TAKES)
         from = t->streams[flow->from].name;
@@ -214,7 +224,7 @@ static json_t *flow_json(const struct topology *t, const struct flow *flow)
         to = t->streams[flow->to].name;
     else if (flow->kind == FLOW_TAKES)
         to = t->consumers[flow->to].name;
-    else if (flow->kind != FLOW_LIVE)
+    else if (flow->kind != FLOW_LIVE && flow->kind != FLOW_UNSERVED)
         to = t->nodes[flow->to].name;
     json_t *topics = json_array();
     for (size_t i = 0; i < flow->topic_count; i++)

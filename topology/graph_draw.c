@@ -48,6 +48,14 @@ static bool flow_ends(const struct topology *t, const struct flow *flow, struct 
         buf_addf(from, "clients");
         buf_addf(to, "n%zu", flow->to);
         break;
+    case FLOW_ASKS:
+        buf_addf(from, "n%zu", flow->from);
+        buf_addf(to, "n%zu", flow->to);
+        break;
+    case FLOW_UNSERVED:
+        buf_addf(from, "n%zu", flow->from);
+        buf_addf(to, "nobody");
+        break;
     }
     return true;
 }
@@ -58,6 +66,12 @@ static bool has_flow(const struct flow_list *flows, enum flow_kind kind)
         if (flows->items[i].kind == kind)
             return true;
     return false;
+}
+
+/* Requests, and events that nothing keeps. */
+static bool is_dashed(const struct flow *flow)
+{
+    return flow_is_request(flow) || flow->kind == FLOW_LIVE;
 }
 
 static void replicas_text(const struct topology_node *n, struct buf *out)
@@ -107,6 +121,8 @@ void graph_dot(const struct topology *t, const struct flow_list *flows, struct b
         buf_addf(out, "  live [shape=plaintext, label=\"live only\"];\n");
     if (has_flow(flows, FLOW_SERVES))
         buf_addf(out, "  clients [shape=plaintext];\n");
+    if (has_flow(flows, FLOW_UNSERVED))
+        buf_addf(out, "  nobody [shape=plaintext, label=\"no node\"];\n");
     for (size_t i = 0; i < flows->count; i++) {
         const struct flow *flow = &flows->items[i];
         if (!flow_ends(t, flow, &from, &to))
@@ -116,7 +132,7 @@ void graph_dot(const struct topology *t, const struct flow_list *flows, struct b
             buf_addf(out, "%s", p ? "\\n" : "");
             escape(flow->topics[p], out);
         }
-        buf_addf(out, "\"%s];\n", flow->kind == FLOW_SERVES || flow->kind == FLOW_LIVE ? ", style=dashed" : "");
+        buf_addf(out, "\"%s];\n", is_dashed(flow) ? ", style=dashed" : "");
     }
     buf_addf(out, "}\n");
     buf_fini(&from);
@@ -142,14 +158,15 @@ void graph_mermaid(const struct topology *t, const struct flow_list *flows, stru
         buf_addf(out, "  live[\"live only\"]\n");
     if (has_flow(flows, FLOW_SERVES))
         buf_addf(out, "  clients[\"clients\"]\n");
+    if (has_flow(flows, FLOW_UNSERVED))
+        buf_addf(out, "  nobody[\"no node\"]\n");
     for (size_t i = 0; i < flows->count; i++) {
         const struct flow *flow = &flows->items[i];
         if (!flow_ends(t, flow, &from, &to))
             continue;
         buf_clear(&topics);
         flow_topics(flow, &topics);
-        bool dashed = flow->kind == FLOW_SERVES || flow->kind == FLOW_LIVE;
-        buf_addf(out, "  %s %s", buf_text(&from), dashed ? "-.->" : "-->");
+        buf_addf(out, "  %s %s", buf_text(&from), is_dashed(flow) ? "-.->" : "-->");
         if (flow->kind != FLOW_DELIVERS)
             buf_addf(out, "|\"%s\"|", buf_text(&topics));
         buf_addf(out, " %s\n", buf_text(&to));

@@ -138,18 +138,16 @@ static void load_nodes(const struct loader *l)
 {
     struct topology *t = l->t;
     const struct value *map = section(l, "nodes");
+    const struct option_def *common = node_options(&t->pool, t->kinds);
     t->nodes = pool_alloc(&t->pool, map_count(map), sizeof *t->nodes);
     for (size_t i = 0; i < map_count(map); i++) {
         struct topology_node *n = &t->nodes[t->node_count++];
         char *what = xasprintf("node \"%.64s\"", map->keys[i]->text);
-        struct option_context ctx = context(l, what);
         entry_name(l, map->keys[i], "node");
         n->name = pool_text(&t->pool, map->keys[i]->text, strlen(map->keys[i]->text));
         n->place = map->keys[i]->at;
         n->at = entry(l, map, i, what);
-        options_parse(&ctx, OPTIONS_NODE, n->at, n->place, n);
-        if (!n->options)
-            n->options = pool_text(&t->pool, "{}", 2);
+        node_load(t, l->diags, common, n);
         free(what);
     }
 }
@@ -186,13 +184,15 @@ static void load_model(const struct loader *l)
     wiring_check(l->t, l->diags);
 }
 
-struct topology *topology_load_text(const char *path, const char *text, size_t len, struct diag_list *diags)
+struct topology *topology_load_text(const struct topology_text *text, const struct kind *const *kinds,
+                                    struct diag_list *diags)
 {
     struct topology *t = xcalloc(1, sizeof *t);
     struct loader l = {t, diags};
-    diag_list_source(diags, path, text, len);
-    t->file = pool_text(&t->pool, path, strlen(path));
-    t->root = value_parse(&t->pool, text, len, diags);
+    diag_list_source(diags, text->path, text->data, text->len);
+    t->kinds = kinds;
+    t->file = pool_text(&t->pool, text->path, strlen(text->path));
+    t->root = value_parse(&t->pool, text->data, text->len, diags);
     if (t->root && t->root->type == VALUE_MAP) {
         load_model(&l);
     } else {
@@ -235,13 +235,13 @@ out:
     return ok;
 }
 
-struct topology *topology_load(const char *path, struct diag_list *diags)
+struct topology *topology_load(const char *path, const struct kind *const *kinds, struct diag_list *diags)
 {
     struct buf text = {0};
     const char *why = NULL;
     struct topology *t = NULL;
     if (read_all(path, &text, &why)) {
-        t = topology_load_text(path, buf_text(&text), text.len, diags);
+        t = topology_load_text(&(struct topology_text){path, buf_text(&text), text.len}, kinds, diags);
     } else {
         diag_list_source(diags, path, "", 0);
         struct diag *d = diag_add(diags, DIAG_FILE_UNREADABLE, (struct place){0}, "the topology cannot be read");

@@ -3,6 +3,7 @@
  * The list-like types are in option_list.c. */
 #include "topology/option.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 #include "lib/xmem.h"
 
 #define NAME_LEN_MAX 64
+#define PORT_MAX 65535
+#define BASE_PORT_MAX 65531 /* five ports in a row are used */
 
 struct size_unit {
     const char *name;
@@ -169,6 +172,19 @@ static bool set_int(const struct option_context *ctx, const struct option_def *o
     return true;
 }
 
+static bool set_number(const struct option_context *ctx, const struct option_def *opt, const struct value *v,
+                       void *target)
+{
+    const char *text = v->type == VALUE_TEXT ? v->text : "";
+    char *end = NULL;
+    double number = strtod(text, &end);
+    bool digits = *text && strspn(text, "+-.0123456789eE") == strlen(text); /* no 0x, inf, nan */
+    if (!digits || *end || end == text || !isfinite(number))
+        return wrong_type(ctx, opt, v);
+    *(double *) member(opt, target) = number;
+    return true;
+}
+
 static bool set_size(const struct option_context *ctx, const struct option_def *opt, const struct value *v,
                      void *target)
 {
@@ -232,7 +248,7 @@ static bool set_enum(const struct option_context *ctx, const struct option_def *
 }
 
 /* The port after the last colon, and where the host ends. */
-static bool split_port(const char *text, const char **host_end, int *port)
+static bool split_port(const char *text, int port_max, const char **host_end, int *port)
 {
     const char *colon = strrchr(text, ':');
     const char *digits = colon ? colon + 1 : NULL;
@@ -240,7 +256,17 @@ static bool split_port(const char *text, const char **host_end, int *port)
         return false;
     *port = (int) strtol(digits, NULL, 10);
     *host_end = colon;
-    return *port <= 65531; /* five ports in a row */
+    return *port <= port_max;
+}
+
+/* Takes the brackets off an IPv6 host; false if it is no host. */
+static bool bare_host(const char **host, const char **end)
+{
+    size_t len = (size_t) (*end - *host);
+    if (!len || **host != '[')
+        return len && !memchr(*host, ':', len) && !memchr(*host, '/', len);
+    ++*host;
+    return *--*end == ']' && *end > *host;
 }
 
 static bool set_address(const struct option_context *ctx, const struct option_def *opt, const struct value *v,
@@ -252,15 +278,7 @@ static bool set_address(const struct option_context *ctx, const struct option_de
     struct topology_address address = {0};
     const char *host = v->text + 6, *end = NULL;
     bool tcp = !strncmp(v->text, "tcp://", 6);
-    bool ok = tcp && split_port(host, &end, &address.port) && end > host;
-    if (ok && *host == '[') {
-        ok = end[-1] == ']' && end - host > 2;
-        host++;
-        end--;
-    } else if (ok) {
-        ok = !memchr(host, ':', (size_t) (end - host)) && !memchr(host, '/', (size_t) (end - host));
-    }
-    if (!ok) {
+    if (!tcp || !split_port(host, BASE_PORT_MAX, &end, &address.port) || !bare_host(&host, &end)) {
         struct diag *d = diag_add(ctx->diags, DIAG_LISTEN_BAD, v->at, "%s: \"%s\" is %s, which is not an address",
                                   ctx->what, opt->name, value_shown(v, false, shown));
         diag_hint(
@@ -271,6 +289,22 @@ static bool set_address(const struct option_context *ctx, const struct option_de
     address.text = pool_text(ctx->pool, v->text, strlen(v->text));
     *(struct topology_address *) member(opt, target) = address;
     return true;
+}
+
+static bool set_host_port(const struct option_context *ctx, const struct option_def *opt, const struct value *v,
+                          void *target)
+{
+    char shown[VALUE_SHOWN_SIZE];
+    if (v->type != VALUE_TEXT || value_is_null(v))
+        return wrong_type(ctx, opt, v);
+    const char *host = v->text, *end = NULL;
+    int port;
+    if (split_port(host, PORT_MAX, &end, &port) && bare_host(&host, &end))
+        return set_text(ctx, opt, v, target);
+    struct diag *d = diag_add(ctx->diags, DIAG_ADDRESS_BAD, v->at, "%s: \"%s\" is %s, which is not an address", ctx->what,
+                              opt->name, value_shown(v, opt->flags & OPTION_SECRET, shown));
+    diag_hint(d, "an address is HOST:PORT, an IPv6 HOST in brackets, PORT at most %d (0: a free one)", PORT_MAX);
+    return false;
 }
 
 static bool set_free(const struct option_context *ctx, const struct option_def *opt, const struct value *v,
@@ -306,10 +340,12 @@ bool option_set(const struct option_context *ctx, const struct option_def *opt, 
                                                           [OPTION_NAME] = set_name,
                                                           [OPTION_BOOL] = set_bool,
                                                           [OPTION_INT] = set_int,
+                                                          [OPTION_NUMBER] = set_number,
                                                           [OPTION_SIZE] = set_size,
                                                           [OPTION_DURATION] = set_duration,
                                                           [OPTION_ENUM] = set_enum,
                                                           [OPTION_ADDRESS] = set_address,
+                                                          [OPTION_HOST_PORT] = set_host_port,
                                                           [OPTION_FREE] = set_free,
                                                           [OPTION_GROUP] = set_group,
                                                           [OPTION_PATTERNS] = option_set_list,
@@ -345,13 +381,17 @@ static size_t table_names(const struct option_def *table, const char **names, si
     return count;
 }
 
-#define TABLE_NAMES_MAX 63
+#define KEYS_MAX 255
 
-static void check_keys(const struct option_context *ctx, const struct option_def *table, const struct value *map)
+void options_check_keys(const struct option_context *ctx, const struct option_def *const *tables,
+                        const struct value *map)
 {
-    const char *names[TABLE_NAMES_MAX + 1];
+    const char *names[KEYS_MAX + 1];
     char shown[VALUE_SHOWN_SIZE];
-    names[table_names(table, names, TABLE_NAMES_MAX)] = NULL;
+    size_t count = 0;
+    for (; *tables; tables++)
+        count += table_names(*tables, names + count, KEYS_MAX - count);
+    names[count] = NULL;
     for (size_t i = 0; i < map->count; i++) {
         const struct value *key = map->keys[i];
         size_t n = 0;
@@ -373,14 +413,14 @@ static void check_keys(const struct option_context *ctx, const struct option_def
     }
 }
 
-static void parse_table(const struct option_context *ctx, const struct option_def *table, const struct value *map,
-                        struct place at, void *target)
+void options_read(const struct option_context *ctx, const struct option_def *table, const struct value *map,
+                  struct place at, void *target)
 {
     for (const struct option_def *opt = table; opt->name; opt++) {
         if (opt->type == OPTION_SECTION)
             continue;
         if (opt->type == OPTION_INLINE) {
-            parse_table(ctx, opt->table, map, at, member(opt, target));
+            options_read(ctx, opt->table, map, at, member(opt, target));
             continue;
         }
         const struct value *v = value_find(map, opt->name);
@@ -396,6 +436,6 @@ void options_parse(const struct option_context *ctx, const struct option_def *ta
                    struct place at, void *target)
 {
     if (map)
-        check_keys(ctx, table, map);
-    parse_table(ctx, table, map, at, target);
+        options_check_keys(ctx, (const struct option_def *const[]){table, NULL}, map);
+    options_read(ctx, table, map, at, target);
 }

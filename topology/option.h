@@ -11,6 +11,7 @@ enum option_type {
     OPTION_NAME,      /* char *; [a-z0-9][a-z0-9_-]* */
     OPTION_BOOL,      /* bool */
     OPTION_INT,       /* int64_t */
+    OPTION_NUMBER,    /* double */
     OPTION_SIZE,      /* int64_t, bytes */
     OPTION_DURATION,  /* int64_t, ms */
     OPTION_ENUM,      /* int, index into words */
@@ -20,6 +21,7 @@ enum option_type {
     OPTION_TEXT_MAP,  /* struct text_map */
     OPTION_DURATIONS, /* struct duration_list */
     OPTION_ADDRESS,   /* struct topology_address */
+    OPTION_HOST_PORT, /* char *, HOST:PORT */
     OPTION_FROM,      /* struct topology_from */
     OPTION_FREE,      /* char *, JSON text of a map */
     OPTION_GROUP,     /* a map with a table of its own, into the same struct */
@@ -51,8 +53,8 @@ struct option_section {
     const struct option_def *table;
 };
 extern const struct option_section OPTION_SECTIONS[];
-extern const struct option_def OPTIONS_TOP[], OPTIONS_BROKER[], OPTIONS_STREAM[], OPTIONS_NODE[], OPTIONS_CONSUMER[],
-    OPTIONS_DELIVERY[];
+extern const struct option_def OPTIONS_TOP[], OPTIONS_BROKER[], OPTIONS_STREAM[], OPTIONS_NODE[], OPTIONS_EXEC[],
+    OPTIONS_CONSUMER[], OPTIONS_DELIVERY[];
 
 struct option_context {
     struct pool *pool;
@@ -64,6 +66,13 @@ struct option_context {
  * reported. Unknown and missing keys, wrong types and ranges are reported; such options keep their default. */
 void options_parse(const struct option_context *ctx, const struct option_def *table, const struct value *map,
                    struct place at, void *target);
+
+/* The two halves of options_parse, for a map that several tables read: options_check_keys reports keys that are in none
+ * of `tables` (NULL-terminated); options_read fills `target` and leaves further keys alone. */
+void options_check_keys(const struct option_context *ctx, const struct option_def *const *tables,
+                        const struct value *map);
+void options_read(const struct option_context *ctx, const struct option_def *table, const struct value *map,
+                  struct place at, void *target);
 
 /* option_set reads one value by its type; false (and reported) if it is not one. Used by options_parse. */
 bool option_set(const struct option_context *ctx, const struct option_def *opt, const struct value *v, void *target);
@@ -80,15 +89,34 @@ void option_text(const struct option_def *opt, const void *target, struct buf *o
 /* option_type_text appends the type for documentation: "size, 64KiB to 1GiB". */
 void option_type_text(const struct option_def *opt, struct buf *out);
 
+/* options_markdown appends the head and the rows of a table for documentation. */
+void options_markdown(const struct option_def *table, struct buf *out);
+/* markdown_cell appends a text as the cell of a table. */
+void markdown_cell(const char *text, struct buf *out);
+
 void size_text(int64_t bytes, struct buf *out);
 void duration_text(int64_t ms, struct buf *out);
 
 /* name_check reports name-bad; `what` is "stream", "node" ... */
 bool name_check(const struct option_context *ctx, const struct value *key, const char *what);
 
+/* ---- node.c ---- */
+
+/* node_options: OPTIONS_NODE with exec and the built-in kinds as the words of its first row, `kind`. */
+const struct option_def *node_options(struct pool *pool, const struct kind *const *kinds);
+/* kind_options: a kind's table of options as one of ours; *values (may be NULL) is memory for what it reads. */
+const struct option_def *kind_options(struct pool *pool, const struct kind *kind, void **values);
+/* node_load reads an entry under `nodes:`, by the common table and then by that of its kind; n->name, n->place and
+ * n->at are set. `common` is from node_options. */
+void node_load(struct topology *t, struct diag_list *diags, const struct option_def *common, struct topology_node *n);
+
+/* option_place: where an option stands, or `instead` when it is at its default. */
+struct place option_place(const struct value *map, const char *key, struct place instead);
+
 /* Checks across the model, in the order they are made. consumers.c: finds or makes the consumer of each node, and
  * the stream of each consumer. settings.c: what options must be together, and what must exist outside the file.
- * wiring.c: streams that hide each other, flows that lead nowhere or in a circle. */
+ * wiring.c: streams that hide each other, flows that lead nowhere or in a circle, requests and routes that clash or
+ * that nobody answers. */
 void consumers_resolve(struct topology *t, struct diag_list *diags);
 void settings_check(const struct topology *t, struct diag_list *diags);
 void wiring_check(const struct topology *t, struct diag_list *diags);

@@ -43,7 +43,7 @@ static void list_text(const struct text_list *list, struct buf *out)
     buf_addf(out, "]");
 }
 
-static void map_text(const struct text_map *map, struct buf *out)
+static void map_text(const struct text_map *map, bool mask, struct buf *out)
 {
     if (!map->count)
         return;
@@ -52,7 +52,7 @@ static void map_text(const struct text_map *map, struct buf *out)
         buf_addf(out, "%s", i ? ", " : "");
         quote(map->keys[i], out);
         buf_addf(out, ": ");
-        quote(map->secret[i] ? "***" : map->values[i], out);
+        quote(mask && map->secret[i] ? "***" : map->values[i], out);
     }
     buf_addf(out, "}");
 }
@@ -92,13 +92,15 @@ void option_text(const struct option_def *opt, const void *target, struct buf *o
     const char *text = NULL;
     switch (opt->type) {
     case OPTION_TEXT:
-    case OPTION_NAME: text = *(char *const *) at; break;
+    case OPTION_NAME:
+    case OPTION_HOST_PORT: text = *(char *const *) at; break;
     case OPTION_ADDRESS: text = ((const struct topology_address *) at)->text; break;
     case OPTION_BOOL: buf_addf(out, *(const bool *) at ? "true" : "false"); break;
     case OPTION_INT:
         if (int_at(at) || opt->fallback)
             buf_addf(out, "%lld", (long long) int_at(at));
         break;
+    case OPTION_NUMBER: buf_addf(out, "%.15g", *(const double *) at); break;
     case OPTION_SIZE:
         if (int_at(at) || opt->fallback)
             size_text(int_at(at), out);
@@ -111,7 +113,7 @@ void option_text(const struct option_def *opt, const void *target, struct buf *o
     case OPTION_PATTERNS:
     case OPTION_TEXTS:
     case OPTION_COMMAND: list_text(at, out); break;
-    case OPTION_TEXT_MAP: map_text(at, out); break;
+    case OPTION_TEXT_MAP: map_text(at, opt->flags & OPTION_SECRET, out); break;
     case OPTION_DURATIONS: durations_text(at, out); break;
     case OPTION_FROM: from_text(at, out); break;
     default: /* groups and free maps are written by their owner */ break;
@@ -152,6 +154,7 @@ void option_type_text(const struct option_def *opt, struct buf *out)
         [OPTION_NAME] = "name",
         [OPTION_BOOL] = "true or false",
         [OPTION_INT] = "number",
+        [OPTION_NUMBER] = "decimal number",
         [OPTION_SIZE] = "size",
         [OPTION_DURATION] = "duration",
         [OPTION_PATTERNS] = "list of patterns",
@@ -160,6 +163,7 @@ void option_type_text(const struct option_def *opt, struct buf *out)
         [OPTION_TEXT_MAP] = "map of texts",
         [OPTION_DURATIONS] = "list of durations",
         [OPTION_ADDRESS] = "address",
+        [OPTION_HOST_PORT] = "HOST:PORT",
         [OPTION_FROM] = "position",
         [OPTION_FREE] = "map",
         [OPTION_GROUP] = "map",

@@ -26,10 +26,10 @@ static void print_value(const struct option_def *opt, const struct value *map, c
     const struct value *v = value_find(map, opt->name);
     if (opt->type == OPTION_GROUP)
         print_group(opt, target, out);
+    else if (v && opt->flags & OPTION_SECRET && opt->type != OPTION_TEXT_MAP)
+        value_json(v, true, out); /* from the file's own values, which know what is secret */
     else if (opt->type != OPTION_COMMAND && opt->type != OPTION_FREE)
         option_text(opt, target, out);
-    else if (v) /* from the file's own values, which know what is secret */
-        value_json(v, true, out);
 }
 
 static void print_table(const struct option_def *table, const struct value *map, const void *target, const char *indent,
@@ -58,7 +58,9 @@ static void print_node(const struct topology_node *n, struct buf *out)
     if (n->consumer)
         buf_addf(out, "  # consumer %s of stream %s", n->consumer->name, n->consumer->stream_name);
     buf_addf(out, "\n");
-    print_table(OPTIONS_NODE, n->at, n, "    ", out);
+    buf_addf(out, "    kind: %s\n", topology_kind_name(n));
+    print_table(n->own, n->at, n->own_values, "    ", out);
+    print_table(OPTIONS_NODE + 1, n->at, n, "    ", out); /* kind is the first row */
     if (n->consumer)
         print_table(OPTIONS_DELIVERY, n->at, &n->delivery, "    ", out);
 }

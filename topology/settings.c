@@ -9,8 +9,7 @@
 #include "lib/xmem.h"
 #include "topology/option.h"
 
-/* Where an option stands, or `instead` when it is at its default. */
-static struct place option_place(const struct value *map, const char *key, struct place instead)
+struct place option_place(const struct value *map, const char *key, struct place instead)
 {
     const struct value *v = value_find(map, key);
     return v ? v->at : instead;
@@ -127,9 +126,8 @@ static void check_program(const struct topology_node *n, struct diag_list *diags
 
 static void check_node(const struct topology_node *n, struct diag_list *diags)
 {
-    const struct value *command = value_find(n->at, "command"), *kind = value_find(n->at, "kind");
-    bool is_exec = kind && kind->type == VALUE_TEXT && !strcmp(kind->text, "exec");
-    if (is_exec && (!command || (command->type == VALUE_LIST && !command->count))) {
+    const struct value *command = value_find(n->at, "command");
+    if (n->kind == 0 && (!command || (command->type == VALUE_LIST && !command->count))) {
         struct diag *d = diag_add(diags, DIAG_COMMAND_MISSING, command ? command->at : n->place,
                                   "node \"%.64s\" has no command", n->name);
         diag_hint(d, "say what to start: command: [program, argument]");

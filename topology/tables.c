@@ -13,7 +13,7 @@
 
 static const char *const DURABILITIES[] = {"disk", "memory", NULL};
 static const char *const SHARES[] = {"group", "each", NULL};
-static const char *const KINDS[] = {"exec", NULL};
+static const char *const KINDS[] = {"exec", NULL}; /* node_options adds the built-in ones */
 
 #define AT(member) .offset = offsetof(struct topology, member)
 const struct option_def OPTIONS_TOP[] = {
@@ -126,23 +126,34 @@ static const struct option_def OPTIONS_RESTART[] = {
 
 const struct option_def OPTIONS_NODE[] = {
     {"kind", OPTION_ENUM, OPTION_REQUIRED, AT(kind), .words = KINDS, .unknown = DIAG_KIND_UNKNOWN,
-     .help = "`exec`: a program in any language that speaks the wire protocol."},
-    {"command", OPTION_COMMAND, OPTION_SECRET, AT(command),
-     .help = "The program and its arguments as a list, or one text for `/bin/sh -c`. Required by `exec`."},
+     .help = "What it is: a built-in kind, or `exec`, a program of your own. It decides which further options there are."},
     {"directory", OPTION_TEXT, AT(directory), .help = "Folder to start it in; the working directory by default."},
     {"environment", OPTION_TEXT_MAP, OPTION_SECRET, AT(environment), .help = "Further environment variables."},
-    {"takes", OPTION_PATTERNS, AT(takes), .help = "Topics it consumes, through a durable consumer named `group`."},
-    {"gives", OPTION_PATTERNS, AT(gives), .help = "Topics it publishes; for `check` and `graph`."},
-    {"serves", OPTION_PATTERNS, AT(serves), .help = "Topics of the requests it answers."},
+    {"takes", OPTION_PATTERNS, AT(takes),
+     .help = "Topics it consumes, through a durable consumer named `group`; by default those of its kind."},
+    {"gives", OPTION_PATTERNS, AT(gives),
+     .help = "Topics it publishes, for `check` and `graph`; by default those of its kind."},
+    {"serves", OPTION_PATTERNS, AT(serves),
+     .help = "Topics of the requests it answers; by default those of its kind."},
+    {"asks", OPTION_PATTERNS, AT(asks),
+     .help = "Topics of the requests it sends, for `check`, `graph` and the order in which nodes stop; by default those of "
+             "its kind."},
+    {"slots", OPTION_INT, AT(slots), .min = 1, .max = 1000,
+     .help = "Most requests that each of its processes answers at a time; by default that of its kind, else 1."},
     {"group", OPTION_NAME, AT(group), .help = "Name of its consumer; the node's name by default."},
-    {"options", OPTION_FREE, OPTION_SECRET, AT(options),
-     .help = "Free map for the program: `options` in the JSON text of `LINESHAFT_OPTIONS`."},
     {"restart", OPTION_GROUP, .table = OPTIONS_RESTART, .help = "What happens when it ends by itself."},
     {"stop_timeout", OPTION_DURATION, AT(stop_timeout), .fallback = "10s", .min = 0, .max = HOURS(1),
-     .help = "Time to end after SIGTERM before it is killed."},
+     .help = "Time to end after SIGTERM before it is killed. Nodes that ask are stopped first."},
     {"replicas", OPTION_INT, AT(replicas), .fallback = "1", .min = 1, .max = 256,
      .help = "How many processes of it run."},
     {"delivery", OPTION_INLINE, AT(delivery), .table = OPTIONS_DELIVERY},
+    {0}};
+
+const struct option_def OPTIONS_EXEC[] = {
+    {"command", OPTION_COMMAND, OPTION_SECRET, AT(command),
+     .help = "Required. The program and its arguments as a list, or one text for `/bin/sh -c`."},
+    {"options", OPTION_FREE, OPTION_SECRET, AT(options),
+     .help = "Free map for the program: `options` in the JSON text of `LINESHAFT_OPTIONS`."},
     {0}};
 #undef AT
 
@@ -162,6 +173,8 @@ const struct option_section OPTION_SECTIONS[] = {
      "Streams keep events. The built-in stream `$sys` keeps `$dlq.>` and `$sys.rejected` (segment 4MiB, retain 30d and "
      "256MiB); an entry `$sys` without `topics` tunes it.",
      OPTIONS_STREAM},
-    {"nodes.NAME", "Programs that `lineshaft up` starts and keeps running.", OPTIONS_NODE},
+    {"nodes.NAME",
+     "Programs that `lineshaft up` starts and keeps running. Beside these options stand those of the kind; see \"Node kinds\".",
+     OPTIONS_NODE},
     {"consumers.NAME", "Durable consumers for programs that lineshaft does not start.", OPTIONS_CONSUMER},
     {0}};

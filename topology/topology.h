@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "lib/buf.h"
+#include "lib/kind.h"
 #include "topology/diag.h"
 #include "topology/value.h"
 
@@ -102,20 +103,24 @@ struct topology_consumer {
     const struct value *at;
 };
 
-enum topology_node_kind { NODE_KIND_EXEC };
+struct option_def;
 
 struct topology_node {
     char *name;
-    int kind;                 /* enum topology_node_kind */
-    struct text_list command; /* a command given as one string is {"/bin/sh", "-c", string} */
+    int kind;                    /* 0: exec; else 1 + the index into topology->kinds; -1: no such kind, as reported */
+    const struct kind *builtin;  /* NULL: exec, or no such kind */
+    const struct option_def *own; /* the options of its kind, and where their values are */
+    void *own_values;
+    struct text_list command; /* exec; a command given as one string is {"/bin/sh", "-c", string} */
     bool shell;               /* it was one string */
     char *directory;          /* NULL: the working directory */
     struct text_map environment;
-    struct text_list takes, gives, serves;
+    struct text_list takes, gives, serves, asks; /* the kind's, where the file does not say; at the node's place then */
     char *group; /* name of its consumer; NULL when it takes nothing */
     struct topology_delivery delivery;
     const struct topology_consumer *consumer; /* NULL: takes nothing */
-    char *options;                            /* JSON object text, "{}" when absent */
+    char *options; /* JSON object text; of a built-in kind: what the file sets, sizes in bytes, durations in ms */
+    int64_t slots; /* requests at a time; 0: it serves nothing */
     struct {
         int64_t delay, delay_max; /* between restarts, doubling from delay to delay_max */
         int64_t limit, within;    /* so many ends within this time: crash loop */
@@ -129,6 +134,7 @@ struct topology_node {
 struct topology {
     char *file;
     char *name;
+    const struct kind *const *kinds; /* as given to topology_load; borrowed */
     int64_t version;
     struct text_list schemas; /* folders */
     struct topology_broker broker;
@@ -144,10 +150,17 @@ struct topology {
 
 /* topology_load reads, expands and checks a file, collecting all problems in `diags`, sorted. Returns NULL only when
  * there is no tree to look at (unreadable file, YAML syntax error). The model is fit for use only if
- * diags->error_count is 0. Reads files named by ${file:}; blocks for as long as the disk does. */
-struct topology *topology_load(const char *path, struct diag_list *diags);
+ * diags->error_count is 0. `kinds` are the built-in node kinds, NULL-terminated; they must outlive the topology. Reads
+ * files named by ${file:}; blocks for as long as the disk does. */
+struct topology *topology_load(const char *path, const struct kind *const *kinds, struct diag_list *diags);
+
 /* topology_load_text does the same with text in memory; `path` is used in messages only. */
-struct topology *topology_load_text(const char *path, const char *text, size_t len, struct diag_list *diags);
+struct topology_text {
+    const char *path, *data;
+    size_t len;
+};
+struct topology *topology_load_text(const struct topology_text *text, const struct kind *const *kinds,
+                                    struct diag_list *diags);
 void topology_destroy(struct topology **topology);
 
 /* topology_stream_takes: events that match `pattern` may reach the stream s, earlier streams considered. */
@@ -160,8 +173,16 @@ void topology_print(const struct topology *t, struct buf *out);
 bool topology_graph(const struct topology *t, const char *format, struct buf *out);
 extern const char *const TOPOLOGY_GRAPH_FORMATS[]; /* NULL-terminated */
 
+/* topology_kind_name: the kind of a node of a topology without errors. */
+const char *topology_kind_name(const struct topology_node *n);
+
 /* Made from the option tables: the tables of docs/topology.md, and a JSON Schema (draft 2020-12) for editors. */
-void topology_options_markdown(struct buf *out);
-void topology_json_schema(struct buf *out);
+void topology_options_markdown(const struct kind *const *kinds, struct buf *out);
+void topology_json_schema(const struct kind *const *kinds, struct buf *out);
+
+/* A node kind as a page for the terminal (`help node KIND`), and as the tables of docs/nodes/KIND.md. `kind` NULL: exec. */
+#define TOPOLOGY_EXEC_SUMMARY "a program of your own, in any language that speaks the wire protocol"
+void topology_kind_text(const struct kind *kind, struct buf *out);
+void topology_kind_markdown(const struct kind *kind, struct buf *out);
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lineshaft tail: following, history, filters, traces, and bytes that must do no harm."""
+"""lineshaft tail: following, history, filters, and bytes that must do no harm. Traces: trace_test.py."""
 import json
 import os
 import re
@@ -9,9 +9,7 @@ import msgpack
 import pytest
 
 from bus import LINESHAFT, PATIENCE_S
-from cli import TRACE, Background, environment, objects, ok, on_terminal, run
-
-SPAN = "00f067aa0ba902b7"
+from cli import Background, environment, objects, ok, on_terminal, run
 
 
 def publish(bus, topic, data="", **head):
@@ -143,25 +141,6 @@ def test_colours_only_on_a_terminal_that_wants_them(bus):
     assert "\x1b" not in on_terminal("tail", "--all", url=bus.url, NO_COLOR="1")[1]
     assert "\x1b" not in on_terminal("tail", "--all", url=bus.url, TERM="dumb")[1]
     assert "\x1b" not in ok("tail", "--all", url=bus.url)
-
-
-def test_a_trace_is_shown_as_a_tree_by_causation(bus):
-    parent = f"00-{TRACE}-{SPAN}-01"
-    publish(bus, "job.request", "q", id="e1", source="chat", traceparent=parent)
-    publish(bus, "run.other", "not of it", id="x1")
-    publish(bus, "job.made", "a", id="e2", source="tracker", causationid="e1", traceparent=parent)
-    publish(bus, "job.metered", "b", id="e3", source="tracker", causationid="e2", traceparent=f"00-{TRACE}-{SPAN[::-1]}-01")
-    publish(bus, "job.completed", "c", id="e4", source="model", causationid="e1", traceparent=parent)
-    publish(bus, "mem.seen", "d", id="e5", source="watch", correlationid=TRACE)
-    lines = ok("tail", "--trace", parent, url=bus.url).splitlines()
-    assert ok("tail", "--trace", TRACE, url=bus.url).splitlines() == lines
-    shape = [re.sub(r" ([-\d]+ \d\d:\d\d:\d\d\.\d{3}|\+[\d.]+ (us|ms|s)) ", " T ", line) for line in lines]
-    assert shape[:-1] == ['job.request T chat events:1 "q"', '├─ job.made T tracker events:3 "a"',
-                          '│  └─ job.metered T tracker events:4 "b"', '└─ job.completed T model events:5 "c"',
-                          'mem.seen T watch memory:1 "d"']
-    assert re.fullmatch(r"5 events, [\d.]+ (us|ms|s) from the first to the last", lines[-1])
-    assert [e["id"] for e in objects(ok("tail", "--trace", TRACE, "--json", url=bus.url))] == ["e1", "e2", "e3", "e4", "e5"]
-    assert "no event of trace" in run("tail", "--trace", "f" * 32, url=bus.url).err
 
 
 def test_a_reader_that_goes_away_ends_it(bus):

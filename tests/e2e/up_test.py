@@ -95,8 +95,9 @@ def test_a_node_learns_from_its_environment_what_it_is(lab):
         assert up.saw(f"a.{replica}       | env").endswith(f"env {lab.url} a a.{replica} a from the file")
         assert up.saw(f"a.{replica}       | /").endswith("/sub")
     told = sorted((json.loads(x.split("json ")[1]) for x in up.seen if "json " in x), key=lambda o: o["replica"])
-    assert told[1] == {"node": "a", "replica": 2, "replicas": 2, "takes": ["x.>"], "gives": ["y.z"], "serves": ["ask.it"], "consumer": "a",
-                       "stream": "events", "window": 256, "options": {"depth": 3, "words": ['one "quoted"']}}
+    assert told[1] == {"node": "a", "replica": 2, "replicas": 2, "takes": ["x.>"], "gives": ["y.z"], "serves": ["ask.it"],
+                       "asks": [], "slots": 1, "consumer": "a", "stream": "events", "window": 256,
+                       "options": {"depth": 3, "words": ['one "quoted"']}}
 
 
 def test_output_is_prefixed_whole_and_harmless(lab):

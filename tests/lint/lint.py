@@ -25,7 +25,7 @@ ARROWS = [
     ("nodes/kit", ["lib", "nodes/kit"]),
     ("nodes/", ["lib", "nodes/kit", "{0}"]),
     ("nodes", ["lib", "nodes*"]),
-    ("cli", ["lib", "broker", "topology", "nodes", "cli"]),
+    ("cli", ["lib", "broker", "topology", "nodes", "nodes/inference", "cli"]),
 ]
 # Libraries that a folder must not know.
 STRANGERS = {"lib": "yaml", "broker/log": "zmq|czmq|yaml", "broker": "yaml", "topology": "zmq|czmq"}

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "lib/xmem.h"
+#include "nodes/kinds.h"
 #include "topology/topology.h"
 
 static struct diag_list diags;
@@ -28,7 +29,7 @@ static void load(const char *text)
 {
     teardown(NULL);
     char *file = xasprintf("lineshaft: 1\n%s", text);
-    t = topology_load_text("test.yaml", file, strlen(file), &diags);
+    t = topology_load_text(&(struct topology_text){"test.yaml", file, strlen(file)}, KINDS, &diags);
     free(file);
 }
 
@@ -221,11 +222,11 @@ static void secrets_are_masked_when_printed_and_whole_in_the_model(void **state)
 static void printed_settings_load_again_to_the_same(void **state)
 {
     (void) state;
-    t = topology_load("tests/check/good-lab.yaml", &diags);
+    t = topology_load("tests/check/good-lab.yaml", KINDS, &diags);
     assert_int_equal(diags.error_count, 0);
     char *once = printed();
     teardown(NULL);
-    t = topology_load_text("again.yaml", once, strlen(once), &diags);
+    t = topology_load_text(&(struct topology_text){"again.yaml", once, strlen(once)}, KINDS, &diags);
     assert_int_equal(diags.error_count, 0);
     char *twice = printed();
     assert_string_equal(once, twice);
@@ -311,7 +312,7 @@ static void every_good_topology_can_be_drawn_in_every_format(void **state)
 {
     (void) state;
     struct buf out = {0};
-    t = topology_load("tests/check/good-lab.yaml", &diags);
+    t = topology_load("tests/check/good-lab.yaml", KINDS, &diags);
     for (size_t i = 0; TOPOLOGY_GRAPH_FORMATS[i]; i++) {
         buf_clear(&out);
         assert_true(topology_graph(t, TOPOLOGY_GRAPH_FORMATS[i], &out));
