@@ -72,7 +72,7 @@ uint16_t report_info(struct broker *b, struct buf *out)
     buf_pair_uint(out, "sessions", count_sessions(b));
     buf_pair_uint(out, "requests", b->requests.used);
     buf_pair_uint(out, "requests_waiting", b->waiting_count);
-    buf_pair_uint(out, "memory", b->memory);
+    buf_pair_uint(out, "memory", stats_memory(b));
     buf_pair_uint(out, "memory_max", b->config->memory_bytes_max);
     buf_pack_str(out, "counters");
     stats_pack_counters(b, out);

@@ -148,7 +148,7 @@ static enum MHD_Result add_body(struct http_exchange *x, const char *data, size_
 /* The body is complete; also when libmicrohttpd takes the connection up again. */
 static enum MHD_Result serve(struct http_exchange *x)
 {
-    if (x->lost)
+    if (x->lost || x->queued) /* queued: libmicrohttpd did not take the answer, such as a status above 999 */
         return MHD_NO;
     if (!x->requested) {
         x->requested = true;

@@ -116,6 +116,15 @@ bool http_stream_write(struct http_exchange *x, struct ls_slice bytes)
 
 /* ---- beginning and end ---- */
 
+/* A connection that libmicrohttpd closes because of what the reader says stays among the open ones until all older ones are
+ * gone: nobody looks at it. Those with a time limit of their own it looks at in each turn. */
+static ssize_t close_after(struct http_exchange *x, ssize_t verdict)
+{
+    MHD_set_connection_option(x->connection->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1U);
+    x->server->resumed = true;
+    return verdict;
+}
+
 /* libmicrohttpd asks for the body: first when the header is out, then whenever the connection is resumed. */
 static ssize_t on_reader(void *arg, uint64_t at, char *room, size_t size)
 {
@@ -131,9 +140,11 @@ static ssize_t on_reader(void *arg, uint64_t at, char *room, size_t size)
         setsockopt(x->connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
     if (x->lost || x->aborted)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    if (x->ending && !http_stream_queued(x))
-        return MHD_CONTENT_READER_END_OF_STREAM;
+        return close_after(x, MHD_CONTENT_READER_END_WITH_ERROR);
+    if (x->ending && !http_stream_queued(x)) {
+        ssize_t end = MHD_CONTENT_READER_END_OF_STREAM;
+        return x->chunked ? end : close_after(x, end);
+    }
     http_exchange_suspend(x);
     return 0;
 }

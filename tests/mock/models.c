@@ -238,7 +238,7 @@ static void begin(struct conn *c, const json_t *body)
 void chat_begin(struct conn *c, const struct request *r, bool legacy)
 {
     json_error_t error;
-    json_t *body = json_loadb(r->body, r->body_len, 0, &error);
+    json_t *body = json_loadb(r->body, r->body_len, JSON_ALLOW_NUL, &error);
     static const struct behaviour BAD = {.name = "bad", .status = 400, .code = "bad_request"};
     keep_last(c->server, r, body != NULL);
     c->server->count.calls++;

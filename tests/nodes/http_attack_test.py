@@ -475,13 +475,16 @@ def test_closing_the_server_ends_every_exchange(serve):
 
 def test_an_aborted_stream_does_not_look_whole(serve):
     server = serve()
+    older = server.client()
+    assert older.get("/plain").answer()[0] == 200
     client = server.client().get("/stream?hello")
     assert client.head()[0] == 200
     assert client.chunk() == b"hello\n"
     server.tell_all("abort", 1)
     assert client.ended()
-    assert server.line("end") == "end /stream 0"
+    assert server.line("end /stream") == "end /stream 0"
     assert server.counters()["cut"] == 0
+    server.counter("connections", 1)
 
 
 # ---- what must work all the same ----
@@ -543,6 +546,8 @@ def test_head(serve):
 
 def test_http_1_0(serve):
     server = serve()
+    older = server.client()
+    assert older.get("/plain").answer()[0] == 200
     client = server.client().send(b"GET /plain HTTP/1.0\r\n\r\n")
     status, header, body = client.answer()
     assert (status, header["connection"], body) == (200, "close", b"plain\n")
@@ -555,6 +560,7 @@ def test_http_1_0(serve):
         pass
     assert client.data == b"hello\nmore\n"
     assert server.line("end /stream") == "end /stream 1"
+    server.counter("connections", 1)
 
 
 def test_a_refusal_without_a_body_keeps_the_connection(serve):
