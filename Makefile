@@ -117,10 +117,12 @@ demo: ## install what is missing, build, show the quick start at work, end every
 	@$(MAKE) --no-print-directory all
 	@PYTHON=$(PYTHON) LINESHAFT=$(abspath $(B)/lineshaft) tests/e2e/demo.sh
 
-run: ## the quick start in the foreground; Ctrl-C ends it
+run: ## the chat page with a model of its own, in the foreground; Ctrl-C ends it
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
-	@PYTHON=$(PYTHON) exec $(B)/lineshaft up config/hello.yaml
+	@[ -e var/models/fortunes.ngram ] || $(B)/lineshaft train -o var/models/fortunes.ngram /usr/share/games/fortunes
+	@echo "the chat page: http://127.0.0.1:$${LINESHAFT_HTTP_PORT:-7480}/"
+	@exec $(B)/lineshaft up config/chat.yaml
 
 install: all ## DESTDIR= PREFIX=
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node

@@ -494,6 +494,8 @@ static void end_finished(struct http_client *client)
         struct ls_error err;
         CURLcode code = message->data.result;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
+        if (code == CURLE_OK && call->phase != PHASE_BODY)
+            code = CURLE_PARTIAL_FILE; /* cut inside the header: curl lets that pass */
         if (code != CURLE_OK)
             describe(call, code, &err);
         call_end(call, code == CURLE_OK ? NULL : &err);

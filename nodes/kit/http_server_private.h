@@ -11,7 +11,8 @@
 #include "nodes/kit/http_server.h"
 
 /* What the files of the HTTP server share. http_server.c: sockets and loop; http_server_connection.c: deadlines, limits,
- * refusals; http_server_header.c: judging headers; http_server_exchange.c: requests and answers; http_server_stream.c: streams; http_server_text.c: percent-escapes. */
+ * refusals; http_server_header.c: judging headers; http_server_exchange.c: requests and answers; http_server_stream.c:
+ * streams; http_server_text.c: percent-escapes. */
 
 /* Of libmicrohttpd, for each connection: the received header, HTTP_POOL_RECORD for each header, parameter and cookie, a copy of
  * the cookies, and the header of the answer must all fit. An idle stream costs 14 to 17 KB with this (5 with 4 KiB, where a

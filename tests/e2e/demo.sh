@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# `make demo`: config/hello.yaml at work, with kill -9 of its broker and its node under load. It uses ports and folders of
-# its own, ends what it started on every way out, and exits 0 only if nothing acknowledged was lost.
+# `make demo`: config/hello.yaml at work, with kill -9 of its broker and its node under load; then config/chat.yaml: a small
+# language model is trained, answers over HTTP, and every turn is on record. It uses ports and folders of its own, ends what it
+# started on every way out, and exits 0 only if nothing acknowledged was lost and the chat was answered.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 LINESHAFT=$(realpath "${LINESHAFT:-build/lineshaft}")
@@ -11,10 +12,14 @@ export PYTHON PYTHONDONTWRITEBYTECODE=1
 
 scratch=$(mktemp -d "$(dirname "$LINESHAFT")/demo.XXXXXX")
 up=
+stop_up() {
+    if [ -n "$up" ] && kill -TERM "$up" 2>/dev/null; then wait "$up" || true; fi
+    up=
+}
 finish() {
     status=$?
     trap - EXIT INT TERM
-    if [ -n "$up" ] && kill -TERM "$up" 2>/dev/null; then wait "$up" || true; fi
+    stop_up
     if [ "$status" -ne 0 ]; then
         printf '\nThe demo failed (status %s). The last words of the topology:\n' "$status"
         tail -n 40 "$scratch/up.log" 2>/dev/null || true
@@ -62,4 +67,38 @@ say "5. The node has worked everything off. What came of it, read from the log:"
 "$PYTHON" tests/e2e/demo_load.py check "$LINESHAFT_URL" "$COUNT"
 "$LINESHAFT" tail hello.answered --last 3 | sed 's/^/  /'
 
-say "All well. Go on with docs/tutorial.md."
+stop_up
+
+say "6. lineshaft train: a language model out of Debian's fortunes, measured on texts that it has not seen:"
+export LINESHAFT_MODEL="$scratch/fortunes.ngram" LINESHAFT_DATA="$scratch/chat"
+"$LINESHAFT" train -o "$LINESHAFT_MODEL" /usr/share/games/fortunes | sed 's/^/  /'
+
+say "7. lineshaft up config/chat.yaml: the HTTP door, and two workers with that model"
+LINESHAFT_HTTP_PORT=$("$PYTHON" -c 'import sys; sys.path.insert(0, "tests"); import bus; print(bus.free_base())')
+export LINESHAFT_HTTP_PORT
+http="http://127.0.0.1:$LINESHAFT_HTTP_PORT"
+"$LINESHAFT" up config/chat.yaml >"$scratch/up.log" 2>&1 &
+up=$!
+"$LINESHAFT" graph config/chat.yaml | sed 's/^/  /'
+until curl -fs "$http/v1/models" 2>/dev/null | grep -q fortunes; do
+    kill -0 "$up" || exit 1
+done
+
+say "8. A chat over the OpenAI API, streamed ($http/ is the chat page):"
+ask() { # TEXT: streams the answer; 1 when it did not end well
+    curl -fsN "$http/v1/chat/completions" -H 'content-type: application/json' -H "x-request-id: $1" -H 'x-lineshaft-chat: demo' \
+        -d "{\"model\": \"fortunes\", \"stream\": true, \"seed\": $2, \"messages\": [{\"role\": \"user\", \"content\": \"$3\"}]}" |
+        "$PYTHON" tests/e2e/demo_chat.py
+}
+ask demo-1 1 "Tell me a fortune"
+ask demo-2 7 "What do you think of computers?"
+
+say "9. Both turns on record, the second as its story:"
+"$LINESHAFT" tail 'chat.>' --all | cut -c 1-150 | sed 's/^/  /'
+"$LINESHAFT" tail --trace demo-2 | sed 's/^/  /'
+
+say "10. What all of that takes, idle:"
+"$PYTHON" tests/e2e/demo_chat.py memory "$up" | sed 's/^/  /'
+stop_up
+
+say "All well. Go on with docs/tutorial.md, or \`make run\` for the chat page."

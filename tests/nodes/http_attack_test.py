@@ -246,7 +246,8 @@ def test_ambiguous_requests_end_the_connection(serve):
 
 
 @pytest.mark.parametrize("request_line, status", [
-    (b"GET / HTTP/2.0", 505), (b"GET / HTTP/1.9", 505), (b"GET / HTTX/1.1", 400), (b"GET /", 400), (b"GET / HTTP/1.1 ", 400), (b"\x16\x03\x01 a b", 400)])
+    (b"GET / HTTP/2.0", 505), (b"GET / HTTP/1.9", 505), (b"GET / HTTX/1.1", 400), (b"GET /", 400),
+    (b"GET / HTTP/1.1 ", 400), (b"\x16\x03\x01 a b", 400)])
 def test_other_protocols_are_refused(serve, request_line, status):
     client = serve().client().send(request_line + b"\r\nHost: x\r\n\r\n" + SECOND)
     got, header, _ = client.answer()

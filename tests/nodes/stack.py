@@ -159,7 +159,8 @@ class Stack(Http):
             return self.get("/readyz").status == 200
         except OSError:
             if self.up.process.poll() is not None:
-                raise AssertionError("up ended:\n" + "\n".join(self.up.drain())) from None
+                self.up.end()
+                raise AssertionError("up ended:\n" + "\n".join(self.up.seen)) from None
             return False
 
     def with_model(self, *names):

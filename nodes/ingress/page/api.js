@@ -64,6 +64,8 @@ export async function streamChat(body, { chatId, signal, on })
         requestId,
         model: response.headers.get("x-lineshaft-model"),
         worker: response.headers.get("x-lineshaft-worker"),
+        trace: response.headers.get("traceparent"),
+        event: response.headers.get("x-lineshaft-event"),
     });
     const state = { finished: false, done: false };
     const feed = sseParser((data) => record(data, state, on, requestId));
@@ -112,12 +114,14 @@ async function readAll(stream, feed, requestId)
     }
 }
 
-/* sendFeedback publishes one chat.feedback event; a later one for the same request replaces it in meaning. */
-export async function sendFeedback(chatId, data)
+/* sendFeedback publishes one chat.feedback event in the trace of the answer; a later one for the same request replaces it in
+ * meaning. */
+export async function sendFeedback(chatId, { trace, event }, data)
 {
+    const links = { ...(trace ? { traceparent: trace } : {}), ...(event ? { causationid: event } : {}) };
     await call("/api/events", {
         method: "POST",
         headers: { "content-type": "application/json", "x-lineshaft-chat": chatId },
-        body: JSON.stringify({ topic: "chat.feedback", subject: chatId, data: { ...data, chat_id: chatId } }),
+        body: JSON.stringify({ topic: "chat.feedback", subject: chatId, ...links, data: { ...data, chat_id: chatId } }),
     });
 }

@@ -262,7 +262,7 @@ const actions = {
         if (comment)
             data.comment = comment;
         try {
-            await api.sendFeedback(page.chat.id, data);
+            await api.sendFeedback(page.chat.id, message, data);
         } catch (error) {
             notify(`The feedback did not arrive: ${error.message}`);
             return false;

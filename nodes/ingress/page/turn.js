@@ -70,6 +70,8 @@ export async function runTurn({ chat, question, answer, model, values, signal, c
                     answer.requestId = head.requestId;
                     answer.model = head.model ?? model.id;
                     answer.worker = head.worker;
+                    answer.trace = head.trace;
+                    answer.event = head.event;
                     changed();
                 },
                 chunk(chunk)
