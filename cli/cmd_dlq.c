@@ -9,6 +9,7 @@
 #include "cli/event_view.h"
 #include "cli/info.h"
 #include "cli/table.h"
+#include "lib/json.h"
 #include "lib/xmem.h"
 
 #define PAGE_LETTERS 1000
@@ -135,7 +136,7 @@ static void put_letter(const struct ls_event *letter, struct mp body)
     info_text("topic", body, "topic");
     buf_clear(&text);
     if (mp_find(body, "header", &header))
-        render_mp(&text, &header, SIZE_MAX);
+        json_put_value(&text, &header, SIZE_MAX);
     info_put("header", text.data, text.len);
     buf_clear(&text);
     render_body(&text, original.data, original.len, SIZE_MAX);
@@ -154,11 +155,11 @@ static void put_json(const struct ls_event *letter, struct mp body)
     for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++)
         if (mp_find(body, KEYS[i], &value)) {
             buf_addf(&out, ",\"%s\":", KEYS[i]);
-            render_mp(&out, &value, SIZE_MAX);
+            json_put_value(&out, &value, SIZE_MAX);
         }
     if (original.len) {
         buf_add_byte(&out, ',');
-        render_body_json(&out, original.data, original.len);
+        json_put_body(&out, ls_bytes(original.data, original.len));
     }
     printf("%s}\n", buf_text(&out));
     buf_fini(&out);

@@ -13,6 +13,7 @@
 #include "cli/event_view.h"
 #include "cli/options.h"
 #include "lib/clock.h"
+#include "lib/json.h"
 #include "lib/mp.h"
 #include "lib/xmem.h"
 #include "nodes/kinds.h"
@@ -65,9 +66,9 @@ static void on_found(void *arg, const char *severity, const char *file, uint64_t
     buf_clear(line);
     if (c->json) {
         buf_addf(line, "{\"severity\":\"%s\",\"file\":", severity);
-        render_json_text(line, file);
+        json_put_text(line, file);
         buf_addf(line, ",\"offset\":%llu,\"text\":", (unsigned long long) offset);
-        render_json_text(line, text);
+        json_put_text(line, text);
         buf_add_byte(line, '}');
     } else {
         render_harmless(line, file, strlen(file));

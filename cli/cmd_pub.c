@@ -15,6 +15,7 @@
 #include "cli/event_view.h"
 #include "cli/render.h"
 #include "lib/clock.h"
+#include "lib/json.h"
 #include "lib/xmem.h"
 
 #define LINE_BYTES_MAX (16u << 20)
@@ -67,14 +68,14 @@ static void put_json_result(const struct ls_published *r)
 {
     struct buf line = {0};
     buf_addf(&line, "{\"ok\":true,\"id\":");
-    render_json_string(&line, r->id.data, r->id.len);
+    json_put_string(&line, r->id.data, r->id.len);
     if (r->seq) {
         buf_addf(&line, ",\"stream\":");
-        render_json_string(&line, r->stream.data, r->stream.len);
+        json_put_string(&line, r->stream.data, r->stream.len);
         buf_addf(&line, ",\"seq\":%llu", (unsigned long long) r->seq);
     }
     buf_addf(&line, ",\"level\":");
-    render_json_string(&line, r->level.data, r->level.len);
+    json_put_string(&line, r->level.data, r->level.len);
     printf("%s%s}\n", buf_text(&line), r->dup ? ",\"dup\":true" : "");
     buf_fini(&line);
 }

@@ -8,6 +8,7 @@
 #include "cli/bus.h"
 #include "cli/compose.h"
 #include "cli/render.h"
+#include "lib/json.h"
 
 #define REQUEST_TIMEOUT_MAX_MS 3600000 /* docs/protocol.md, "Requests" */
 #define PARTS_MAX 10000
@@ -37,7 +38,7 @@ static void put_part(const struct ask *a, const struct ls_part *part)
         render_put(&line, stdout);
     } else if (a->json) {
         buf_addf(&line, "{\"n\":%u,\"last\":%s%s", part->n, part->last ? "true" : "false", part->body.len ? "," : "");
-        render_body_json(&line, part->body.data, part->body.len);
+        json_put_body(&line, part->body);
         printf("%s}\n", buf_text(&line));
     } else if (part->body.len) {
         render_body(&line, part->body.data, part->body.len, SIZE_MAX);
@@ -53,7 +54,7 @@ static void put_error(const struct ask *a, const struct ls_error *err)
     if (a->json) {
         buf_addf(&line, "{\"error\":\"%s\",\"number\":%d,\"again\":%s,\"text\":", err->name, err->number,
                  err->again ? "true" : "false");
-        render_json_text(&line, err->text);
+        json_put_text(&line, err->text);
         printf("%s}\n", buf_text(&line));
     }
     buf_fini(&line);

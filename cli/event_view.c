@@ -125,7 +125,7 @@ void event_body_lines(const struct ls_event *event, struct buf *out)
     for (const char *line = lines ? lines : text.len ? buf_text(&text) : NULL; line;) {
         const char *end = strchrnul(line, '\n');
         buf_addf(out, "    ");
-        render_json_chars(out, line, (size_t) (end - line), true);
+        json_put_chars(out, line, (size_t) (end - line), true);
         buf_add_byte(out, '\n');
         line = *end ? end + 1 : NULL;
     }

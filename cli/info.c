@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/render.h"
+#include "lib/json.h"
 
 #define LABEL_COLUMNS 14
 
@@ -37,7 +38,7 @@ void info_text(const char *label, struct mp map, const char *key)
 void info_json(struct mp value)
 {
     struct buf out = {0};
-    render_mp(&out, &value, SIZE_MAX);
+    json_put_value(&out, &value, SIZE_MAX);
     puts(buf_text(&out));
     buf_fini(&out);
 }

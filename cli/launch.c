@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/render.h"
+#include "lib/json.h"
 #include "lib/xmem.h"
 
 #define NODE_PROGRAM "lineshaft-node"
@@ -115,7 +116,7 @@ static void json_list(struct buf *out, const char *key, const struct text_list *
     for (size_t i = 0; i < list->count; i++) {
         if (i)
             buf_add_byte(out, ',');
-        render_json_text(out, list->items[i]);
+        json_put_text(out, list->items[i]);
     }
     buf_add_byte(out, ']');
 }
@@ -133,9 +134,9 @@ static char *node_options(const struct topology_node *node, long replica)
         buf_addf(&out, ",\"slots\":%lld", (long long) node->slots);
     if (node->consumer) {
         buf_addf(&out, ",\"consumer\":");
-        render_json_text(&out, node->group);
+        json_put_text(&out, node->group);
         buf_addf(&out, ",\"stream\":");
-        render_json_text(&out, node->consumer->stream_name);
+        json_put_text(&out, node->consumer->stream_name);
         buf_addf(&out, ",\"window\":%lld", (long long) node->delivery.window);
     }
     buf_addf(&out, ",\"options\":%s}", node->options);

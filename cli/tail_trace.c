@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/json.h"
 #include "lib/xmem.h"
 
 #define DEPTH_MAX 64
@@ -257,7 +258,7 @@ static void put_json(const struct tree *tree, size_t i)
         put_ms(out, "after_parent_ms", at - event_time_us(event_at(trace, node->parent)));
     story_put(&node->copy.event, &story);
     buf_addf(out, ",\"story\":");
-    render_json_string(out, story.data, story.len);
+    json_put_string(out, story.data, story.len);
     buf_addf(out, ",\"event\":");
     event_json(&node->copy.event, out);
     out->len--; /* its line end */
@@ -282,7 +283,7 @@ static void put_json_title(const struct tree *tree)
     char time[CLOCK_TEXT_SIZE];
     clock_format(event_time_us(first), time);
     buf_addf(&tree->tail->out, "%s{\"trace\":", tree->group ? "," : "");
-    render_json_string(&tree->tail->out, id.data, id.len);
+    json_put_string(&tree->tail->out, id.data, id.len);
     buf_addf(&tree->tail->out, ",\"began\":\"%s\",\"tree\":[", time);
 }
 
@@ -316,7 +317,7 @@ void tail_tree(struct tail *t)
     if (t->json) {
         int64_t took = trace->count ? event_time_us(event_at(trace, trace->count - 1)) - event_time_us(event_at(trace, 0)) : 0;
         buf_addf(&t->out, "{\"asked\":");
-        render_json_text(&t->out, trace->asked);
+        json_put_text(&t->out, trace->asked);
         buf_addf(&t->out, ",\"events\":%zu,", trace->count);
         put_ms(&t->out, "duration_ms", took);
         buf_addf(&t->out, ",\"traces\":[");

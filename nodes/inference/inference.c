@@ -85,11 +85,6 @@ static void turn_free(struct turn *turn)
     free(turn);
 }
 
-void turn_asked(struct turn *turn)
-{
-    turn->asked_ms = mono_ms();
-}
-
 void turn_heard(struct turn *turn)
 {
     if (turn->heard_ms == 0)
@@ -164,7 +159,7 @@ static enum ls_verdict begin(struct inference *in, struct ls_call *call, const s
     in->turn_count++;
     inference_count(in, METRIC_OPEN, 1);
     call->user = turn;
-    turn_asked(turn);
+    turn->asked_ms = mono_ms();
     if (in->backend->start(turn, request, model, err) == 0)
         return LS_PENDING;
     call->user = NULL;

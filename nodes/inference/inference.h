@@ -60,8 +60,7 @@ int turn_add(struct turn *turn, const struct delta *delta, struct ls_error *err)
  * backend's work; the turn may be gone when they return. */
 void turn_end(struct turn *turn, const struct usage *usage);
 void turn_fail(struct turn *turn, const struct ls_error *err);
-/* turn_asked, turn_heard: the backend was called; its first byte came (later ones do not count). */
-void turn_asked(struct turn *turn);
+/* turn_heard: the backend's first byte came (later ones do not count). */
 void turn_heard(struct turn *turn);
 /* turn_estimate: tokens by bytes, where the backend did not count them. */
 void turn_estimate(const struct turn *turn, struct usage *usage);

@@ -33,7 +33,7 @@ static struct ls_slice slice_of(const struct buf *b)
 }
 
 /* An empty line. The event's name counts for one record, the id until the next. */
-static bool dispatch(struct sse *s, sse_fn *fn, void *arg)
+static bool dispatch(struct sse *s, sse_fn fn, void *arg)
 {
     bool go_on = true;
     if (s->has_data) {
@@ -82,7 +82,7 @@ static void take_field(struct sse *s, struct ls_slice name, struct ls_slice valu
 }
 
 /* False: the callback wants no more. A line that begins with a colon is a comment: a field without a name. */
-static bool take_line(struct sse *s, struct ls_slice line, sse_fn *fn, void *arg)
+static bool take_line(struct sse *s, struct ls_slice line, sse_fn fn, void *arg)
 {
     if (!line.len)
         return dispatch(s, fn, arg);
@@ -126,7 +126,7 @@ static bool is_over(const struct sse *s, size_t more)
     return s->line.len + s->data.len + s->event.len + s->id.len + more > s->limit;
 }
 
-int sse_feed(struct sse *s, struct ls_slice piece, sse_fn *fn, void *arg, struct ls_error *err)
+int sse_feed(struct sse *s, struct ls_slice piece, sse_fn fn, void *arg, struct ls_error *err)
 {
     for (piece = skip_bom(s, piece); piece.len;) {
         if (s->skip_lf && *piece.data == '\n') {

@@ -23,13 +23,13 @@ struct sse_record {
     struct ls_slice data;
     struct ls_slice id;    /* the last one that the stream gave, with this record or before */
 };
-typedef bool sse_fn(void *arg, const struct sse_record *record); /* false: stop, drop the rest of the piece */
+typedef bool (*sse_fn)(void *arg, const struct sse_record *record); /* false: stop, drop the rest of the piece */
 
 /* sse_init prepares a zeroed or used parser for a new stream, keeping its memory; sse_fini frees. */
 void sse_init(struct sse *s, size_t limit);
 void sse_fini(struct sse *s);
 
 /* sse_feed takes the next piece. -1 with TOO_BIG when a record grows over the limit: the stream is of no use then. */
-int sse_feed(struct sse *s, struct ls_slice piece, sse_fn *fn, void *arg, struct ls_error *err);
+int sse_feed(struct sse *s, struct ls_slice piece, sse_fn fn, void *arg, struct ls_error *err);
 
 #endif

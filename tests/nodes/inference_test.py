@@ -74,10 +74,11 @@ class Script:
         self.listener.close()
 
 
-def stream_of(*records, status="200 OK", more=b""):
+def stream_of(*records):
     """An answer that ends with its connection; text is sent as it is."""
     lines = [record if isinstance(record, str) else "data: " + json.dumps(record) for record in records]
-    return f"HTTP/1.1 {status}\r\nContent-Type: text/event-stream\r\n\r\n".encode() + "".join(f"{line}\n\n" for line in lines).encode() + more
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    return (head + "".join(f"{line}\n\n" for line in lines)).encode()
 
 
 def chunk(finish=None, **delta):
