@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/render.h"
 #include "lib/json.h"
 #include "lib/xmem.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text for people and for JSON out of bytes that nobody vouches for. */
+/* Text for people out of bytes that nobody vouches for. The same for JSON is lib/json.c. */
 #include "cli/render.h"
 
 #include <locale.h>
@@ -9,31 +9,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
-/* Decodes one code point; 0 bytes if it is not well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
-static size_t utf8_next(const uint8_t *p, size_t len, uint32_t *code)
-{
-    static const uint32_t SMALLEST[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t size = p[0] < 0x80 ? 1 : p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
-    if (size == 0 || size > len)
-        return 0;
-    *code = size == 1 ? p[0] : p[0] & (0x7fu >> size);
-    for (size_t i = 1; i < size; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        *code = *code << 6 | (p[i] & 0x3f);
-    }
-    if (size > 1 && (*code < SMALLEST[size] || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000)))
-        return 0;
-    return size;
-}
-
-/* Controls, and what reorders or hides text: direction marks, line separators, the byte order mark. */
-static bool is_harmful(uint32_t code)
-{
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200b && code <= 0x200f) ||
-           (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) || code == 0xfeff || code == 0x061c ||
-           (code >= 0xe0000 && code <= 0xe007f);
-}
+#include "lib/json.h"
+#include "lib/utf8.h"
 
 void render_harmless(struct buf *out, const void *data, size_t len)
 {
@@ -43,7 +20,7 @@ void render_harmless(struct buf *out, const void *data, size_t len)
         size_t size = utf8_next(p + i, len - i, &code);
         if (size == 0)
             buf_addf(out, "\\x%02x", p[i]);
-        else if (!is_harmful(code) || code == '\t')
+        else if (!utf8_is_harmful(code) || code == '\t')
             buf_add(out, p + i, size);
         else if (code < 0x80)
             buf_addf(out, code == '\n' ? "\\n" : "\\x%02x", (unsigned) code);
@@ -53,63 +30,22 @@ void render_harmless(struct buf *out, const void *data, size_t len)
     }
 }
 
-static void json_escape(struct buf *out, uint32_t code)
+void render_body(struct buf *out, const void *body, size_t len, size_t max)
 {
-    if (code > 0xffff)
-        buf_addf(out, "\\u%04x\\u%04x", (unsigned) (0xd800 + ((code - 0x10000) >> 10)), (unsigned) (0xdc00 + (code & 0x3ff)));
-    else if (code == '\n')
-        buf_add(out, "\\n", 2);
-    else if (code == '\t')
-        buf_add(out, "\\t", 2);
-    else
-        buf_addf(out, "\\u%04x", (unsigned) code);
-}
-
-void render_json_chars(struct buf *out, const void *data, size_t len, bool escaped)
-{
-    const uint8_t *p = data;
-    for (size_t i = 0; i < len;) {
-        uint32_t code = 0;
-        size_t size = utf8_next(p + i, len - i, &code);
-        if (size == 0)
-            buf_add(out, "\xef\xbf\xbd", 3);
-        else if (is_harmful(code))
-            json_escape(out, code);
-        else {
-            if (!escaped && (code == '"' || code == '\\'))
-                buf_add_byte(out, '\\');
-            buf_add(out, p + i, size);
-        }
-        i += size ? size : 1;
-    }
-}
-
-void render_json_string(struct buf *out, const void *data, size_t len)
-{
-    buf_add_byte(out, '"');
-    render_json_chars(out, data, len, false);
-    buf_add_byte(out, '"');
-}
-
-void render_json_text(struct buf *out, const char *text)
-{
-    if (text)
-        render_json_string(out, text, strlen(text));
-    else
-        buf_add(out, "null", 4);
-}
-
-void render_base64(struct buf *out, const void *data, size_t len)
-{
-    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *p = data;
-    for (size_t i = 0; i < len; i += 3) {
-        size_t left = len - i;
-        uint32_t group = (uint32_t) p[i] << 16 | (left > 1 ? (uint32_t) p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
-        buf_add_byte(out, (uint8_t) DIGITS[group >> 18]);
-        buf_add_byte(out, (uint8_t) DIGITS[group >> 12 & 63]);
-        buf_add_byte(out, left > 1 ? (uint8_t) DIGITS[group >> 6 & 63] : '=');
-        buf_add_byte(out, left > 2 ? (uint8_t) DIGITS[group & 63] : '=');
+    struct mp value = mp_over(body, len);
+    char size[RENDER_SHORT_SIZE];
+    switch (json_body_kind(ls_bytes(body, len))) {
+    case LS_BODY_EMPTY:
+        break;
+    case LS_BODY_JSON:
+        json_put_copy(out, body, len, max);
+        break;
+    case LS_BODY_MSGPACK:
+        json_put_value(out, &value, max);
+        break;
+    case LS_BODY_BYTES:
+        buf_addf(out, "(%s) ", render_size(len, size));
+        render_harmless(out, body, len < max ? len : max);
     }
 }
 

@@ -7,32 +7,16 @@
 #include <stdio.h>
 
 #include "lib/buf.h"
-#include "lib/mp.h"
 
-/* Bytes from the wire and from other programs, made fit for a terminal and for JSON.
+/* Bytes from the wire and from other programs, made fit for a terminal (for JSON: lib/json.h).
  * Nothing that these functions write can move a cursor, change a colour or reorder a line: control characters, escape
  * sequences, invalid UTF-8 and the invisible direction marks of Unicode come out escaped. */
 
 /* render_harmless appends text for people; what is not harmless becomes \xNN, or \u{N} beyond ASCII. Tabs stay. */
 void render_harmless(struct buf *out, const void *data, size_t len);
 
-/* render_json_string appends a quoted JSON string; invalid UTF-8 becomes U+FFFD. */
-void render_json_string(struct buf *out, const void *data, size_t len);
-/* render_json_chars appends without the quotes; `escaped`: the text is the inside of a JSON string already. */
-void render_json_chars(struct buf *out, const void *data, size_t len, bool escaped);
-void render_json_text(struct buf *out, const char *text); /* the same, NUL-terminated; NULL becomes null */
-void render_base64(struct buf *out, const void *data, size_t len); /* without quotes */
-
-/* render_mp appends one msgpack value as compact JSON: binary becomes a base64 string, an extension and a number that
- * JSON does not have null. Stops after `max` bytes of output, without closing what is open, and then returns false; false
- * too when the value is malformed. */
-bool render_mp(struct buf *out, struct mp *value, size_t max);
-
 /* render_body appends a body as one line for people, at most about `max` bytes of it. */
 void render_body(struct buf *out, const void *body, size_t len, size_t max);
-/* render_body_json appends `"data":VALUE`, or `"data_base64":"..."` when it is neither msgpack nor JSON; nothing when empty.
- * Returns whether it appended. */
-bool render_body_json(struct buf *out, const void *body, size_t len);
 
 /* render_columns: how many terminal columns harmless text takes. render_cut shortens `text` to `columns`, the last one an
  * ellipsis when something is missing. */

@@ -7,8 +7,8 @@
 #include "lib/error.h"
 #include "lib/xmem.h"
 
-#define TEXT_BYTES_MAX (128u << 10)   /* of one kind in one part */
-#define JSON_BYTES_MAX (512u << 10)   /* tool calls and logprobs of one part */
+#define TEXT_BYTES_MAX (128u << 10) /* of one kind in one part */
+#define JSON_BYTES_MAX (512u << 10) /* tool calls and logprobs of one part */
 #define PENDING_BYTES_MAX (4u << 20)
 
 /* Text in the order in which it may stand in one part: a later kind never comes before an earlier one. */
@@ -126,7 +126,8 @@ static bool can_join(const struct pending *p, const struct delta *d)
 {
     const struct ls_slice texts[RANK_COUNT] = {d->reasoning, d->text, d->refusal};
     int behind = p->tool_calls.len ? RANK_COUNT : -1;
-    if (p->finish_reason || p->logprobs.len || d->logprobs.len || p->tool_calls.len + d->tool_calls.len > JSON_BYTES_MAX)
+    if (p->finish_reason || p->logprobs.len || d->logprobs.len ||
+        p->tool_calls.len + d->tool_calls.len > JSON_BYTES_MAX)
         return false;
     for (int i = 0; i < RANK_COUNT; i++)
         if (p->texts[i].len && behind < i)
@@ -152,8 +153,8 @@ static void keep(struct answer *a, const struct delta *d)
     struct pending *p, *found = NULL;
     const struct ls_slice texts[RANK_COUNT] = {d->reasoning, d->text, d->refusal};
     STAILQ_FOREACH(p, &a->pending, link)
-        if (p->index == d->index)
-            found = p; /* the last one: choices may overtake each other, not themselves */
+    if (p->index == d->index)
+        found = p; /* the last one: choices may overtake each other, not themselves */
     if (!found || !can_join(found, d)) {
         found = xcalloc(1, sizeof *found);
         found->index = d->index;

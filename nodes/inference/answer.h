@@ -13,15 +13,15 @@
 struct delta {
     uint32_t index;
     struct ls_slice reasoning, text, refusal;
-    struct ls_slice tool_calls;  /* JSON array */
-    struct ls_slice logprobs;    /* JSON object */
-    const char *finish_reason;   /* a constant; NULL: the choice goes on */
+    struct ls_slice tool_calls; /* JSON array */
+    struct ls_slice logprobs;   /* JSON object */
+    const char *finish_reason;  /* a constant; NULL: the choice goes on */
 };
 
 struct usage {
     uint64_t prompt_tokens, completion_tokens, total_tokens;
     bool estimated;
-    struct ls_slice more;        /* msgpack pairs of further keys, without a map's head */
+    struct ls_slice more; /* msgpack pairs of further keys, without a map's head */
     uint16_t more_pairs;
 };
 
@@ -29,15 +29,15 @@ struct pending;
 
 struct answer {
     struct ls_call *call;
-    struct buf *scratch;         /* shared by all answers: a part being written */
-    char *model, *version;       /* of the first part; version may be NULL */
+    struct buf *scratch;   /* shared by all answers: a part being written */
+    char *model, *version; /* of the first part; version may be NULL */
     const char *worker;
-    bool begun;                  /* the first part has gone */
-    bool ending;                 /* answer_end was called */
-    uint64_t bytes;              /* of text, reasoning, refusals and tool calls so far */
+    bool begun;     /* the first part has gone */
+    bool ending;    /* answer_end was called */
+    uint64_t bytes; /* of text, reasoning, refusals and tool calls so far */
     STAILQ_HEAD(, pending) pending;
     size_t pending_bytes;
-    struct buf last;             /* the pairs of the last part */
+    struct buf last; /* the pairs of the last part */
     uint16_t last_pairs;
 };
 

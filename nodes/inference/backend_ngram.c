@@ -70,14 +70,15 @@ static int read_stop(const json_t *json, const char *stops[STOPS_MAX], size_t *c
 }
 
 /* stops: room that `sampling` points into. */
-static int read_sampling(const struct request *request, const struct inference_options *options, const char *stops[STOPS_MAX],
-                         struct ngram_sampling *sampling, struct ls_error *err)
+static int read_sampling(const struct request *request, const struct inference_options *options,
+                         const char *stops[STOPS_MAX], struct ngram_sampling *sampling, struct ls_error *err)
 {
     const json_t *json = request->json, *seed = json_object_get(json, "seed");
     *sampling = NGRAM_SAMPLING;
     sampling->answer = !request->completion;
     sampling->max_tokens = options->max_tokens;
-    if (read_number(json, "temperature", &sampling->temperature, err) < 0 || read_number(json, "top_p", &sampling->top_p, err) < 0 ||
+    if (read_number(json, "temperature", &sampling->temperature, err) < 0 ||
+        read_number(json, "top_p", &sampling->top_p, err) < 0 ||
         read_count(json, "max_tokens", INT32_MAX, &sampling->max_tokens, err) < 0 ||
         read_count(json, "max_completion_tokens", INT32_MAX, &sampling->max_tokens, err) < 0 ||
         read_stop(json, stops, &sampling->stop_count, err) < 0)
@@ -91,12 +92,14 @@ static int read_sampling(const struct request *request, const struct inference_o
 /* For a chat the last thing that the user said. */
 static int read_prompt(const struct request *request, struct buf *prompt, struct ls_error *err)
 {
-    const json_t *messages = json_object_get(request->json, "messages"), *text = json_object_get(request->json, "prompt");
+    const json_t *messages = json_object_get(request->json, "messages"),
+                 *text = json_object_get(request->json, "prompt");
     if (request->completion) {
         if (json_is_array(text) && json_array_size(text) == 1)
             text = json_array_get(text, 0);
         if (!json_is_string(text))
-            return error_set(err, "BAD_VALUE", "`prompt` must be one text: this model takes neither token numbers nor several prompts");
+            return error_set(err, "BAD_VALUE",
+                             "`prompt` must be one text: this model takes neither token numbers nor several prompts");
         json_text_of(text, prompt);
         return 0;
     }
@@ -217,8 +220,8 @@ static int64_t tick(struct inference *in, int64_t now_ms)
         make(m, now_ms, in->options->pace);
     }
     LIST_FOREACH(m, &local->makings, link)
-        if (m->turn->answer.pending_bytes < PENDING_BYTES_MAX && m->next_ms < due)
-            due = m->next_ms;
+    if (m->turn->answer.pending_bytes < PENDING_BYTES_MAX && m->next_ms < due)
+        due = m->next_ms;
     return due;
 }
 

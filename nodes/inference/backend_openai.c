@@ -19,14 +19,14 @@ enum form { FORM_UNKNOWN, FORM_STREAM, FORM_PLAIN, FORM_ERROR };
 struct asked {
     struct turn *turn;
     struct openai *openai;
-    struct http_call *http;  /* NULL once it has ended */
+    struct http_call *http; /* NULL once it has ended */
     enum form form;
     unsigned status;
     struct sse sse;
-    struct buf body;         /* plain and error answers */
+    struct buf body; /* plain and error answers */
     struct openai_answer answer;
     struct timer grace;
-    bool failed;             /* err says why */
+    bool failed; /* err says why */
     struct ls_error err;
 };
 
@@ -139,14 +139,10 @@ static bool take(struct asked *a, struct ls_slice bytes)
     if (a->form == FORM_UNKNOWN)
         a->form = form_of(bytes);
     switch (a->form) {
-    case FORM_STREAM:
-        return take_stream(a, bytes);
-    case FORM_PLAIN:
-        return take_plain(a, bytes);
-    case FORM_ERROR:
-        return take_error(a, bytes);
-    default:
-        return true; /* white space */
+    case FORM_STREAM: return take_stream(a, bytes);
+    case FORM_PLAIN: return take_plain(a, bytes);
+    case FORM_ERROR: return take_error(a, bytes);
+    default: return true; /* white space */
     }
 }
 
@@ -212,8 +208,13 @@ static int start(struct turn *turn, const struct request *request, const struct 
     turn->work = a;
     openai_request(&body, request, upstream && *upstream ? upstream : model->id, in->options->max_tokens);
     char *url = xasprintf("%s/%s", o->base, request->completion ? "completions" : "chat/completions");
-    struct http_call_options call = {.method = "POST", .url = url, .body = ls_bytes(body.data, body.len), .arg = a,
-                                     .headers_done = on_headers, .data = on_data, .end = on_end};
+    struct http_call_options call = {.method = "POST",
+                                     .url = url,
+                                     .body = ls_bytes(body.data, body.len),
+                                     .arg = a,
+                                     .headers_done = on_headers,
+                                     .data = on_data,
+                                     .end = on_end};
     openai_call(o, &call, headers);
     struct ls_error why;
     a->http = http_call_start(o->http, &call, &why);

@@ -136,7 +136,8 @@ void turn_fail(struct turn *turn, const struct ls_error *err)
 {
     struct ls_error told = *err;
     told.again &= !turn->answer.begun; /* what was read cannot be taken back */
-    logger_put(LEVEL_DEBUG, "turn-failed", told.text, "number=%d again=%d begun=%d", told.number, told.again, turn->answer.begun);
+    logger_put(LEVEL_DEBUG, "turn-failed", told.text, "number=%d again=%d begun=%d", told.number, told.again,
+               turn->answer.begun);
     inference_count(turn->inference, METRIC_FAILED, 1);
     ls_reply_error(turn->answer.call, &told);
     turn_free(turn);
@@ -144,7 +145,8 @@ void turn_fail(struct turn *turn, const struct ls_error *err)
 
 /* ---- what the runner calls ---- */
 
-static enum ls_verdict begin(struct inference *in, struct ls_call *call, const struct request *request, struct ls_error *err)
+static enum ls_verdict begin(struct inference *in, struct ls_call *call, const struct request *request,
+                             struct ls_error *err)
 {
     const struct model *model = choose_model(in, request->model, err);
     if (!model)

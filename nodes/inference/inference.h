@@ -20,9 +20,9 @@ struct turn {
     struct inference *inference;
     struct answer answer;
     int64_t begun_ms;
-    double asked_ms, heard_ms;  /* the backend was called; its first byte came; 0: not yet */
+    double asked_ms, heard_ms; /* the backend was called; its first byte came; 0: not yet */
     size_t prompt_bytes;
-    void *work;                 /* the backend's; NULL: it has none under way */
+    void *work; /* the backend's; NULL: it has none under way */
 };
 
 struct backend {
@@ -32,7 +32,7 @@ struct backend {
     int (*start)(struct turn *turn, const struct request *request, const struct model *model, struct ls_error *err);
     /* Ends the work at once, and frees turn->work; tells nothing. Also called for work that has come to its end. */
     void (*stop)(struct turn *turn);
-    void (*credit)(struct turn *turn);                          /* may be NULL */
+    void (*credit)(struct turn *turn); /* may be NULL */
     int64_t (*tick)(struct inference *in, int64_t now_ms);
     void (*close)(struct inference *in);
 };
@@ -42,9 +42,9 @@ struct inference {
     struct node *node;
     const struct inference_options *options;
     const struct backend *backend;
-    void *state;                /* the backend's */
-    struct models models;       /* change them by inference_models */
-    char unready[300];          /* why there are no models yet; empty: there are */
+    void *state;          /* the backend's */
+    struct models models; /* change them by inference_models */
+    char unready[300];    /* why there are no models yet; empty: there are */
     LIST_HEAD(, turn) turns;
     size_t turn_count;
     struct buf scratch;

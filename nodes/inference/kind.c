@@ -41,8 +41,7 @@ static const struct kind_option OPTIONS[] = {
     {"connect_timeout", KIND_DURATION, 0, AT(connect_timeout), .fallback = "5s", .min = 10, .max = HOUR_MS,
      .help = "openai: until a connection stands."},
     {"first_byte_timeout", KIND_DURATION, 0, AT(first_byte_timeout), .fallback = "2m", .min = 10, .max = HOUR_MS,
-     .help = "openai: from there until the header of its answer is there. Some servers send it before the prompt is read, some "
-             "with the first token."},
+     .help = "openai: from there until the first byte of its answer, behind the header. Until then it reads the prompt."},
     {"stall_timeout", KIND_DURATION, 0, AT(stall_timeout), .fallback = "1m", .min = 10, .max = HOUR_MS,
      .help = "openai: longest silence within an answer."},
     {"total_timeout", KIND_DURATION, 0, AT(total_timeout), .min = 10, .max = 24 * (int64_t) HOUR_MS,
@@ -89,7 +88,8 @@ static bool check(const void *options, struct kind_problem *problem)
             return complain(problem, "backend", "the backend ngram needs a model file",
                             "file: model.ngram; `lineshaft train` makes one from text");
         if (is_given(o->url))
-            return complain(problem, "url", "the backend ngram calls no server", "leave out url, or say backend: openai");
+            return complain(problem, "url", "the backend ngram calls no server",
+                            "leave out url, or say backend: openai");
         return true;
     }
     if (!is_given(o->url))
@@ -99,7 +99,8 @@ static bool check(const void *options, struct kind_problem *problem)
         return complain(problem, "url", "the url begins with neither http:// nor https://",
                         "write the base of the API, such as http://127.0.0.1:8080/v1");
     if (is_given(o->file))
-        return complain(problem, "file", "the backend openai reads no model file", "leave out file, or say backend: ngram");
+        return complain(problem, "file", "the backend openai reads no model file",
+                        "leave out file, or say backend: ngram");
     if (is_given(o->backend_model) && !is_given(o->model))
         return complain(problem, "backend_model", "backend_model is given, but no model that callers would name",
                         "model: NAME");
@@ -109,9 +110,11 @@ static bool check(const void *options, struct kind_problem *problem)
 const struct kind kind_inference = {
     .name = "inference",
     .summary = "a model: answers chat turns, from a model file or from a server with the OpenAI API",
-    .about = "Serves the request chat.generate (docs/nodes/chat-generate.md): one chat turn, answered in parts as the tokens "
-             "come. Several nodes and replicas with the same models share the work; the models that a node has are in its "
-             "`about`, where ingress finds them.",
+    .about =
+        "Serves the request chat.generate (docs/nodes/chat-generate.md): one chat turn, answered in parts as the "
+        "tokens "
+        "come. Several nodes and replicas with the same models share the work; the models that a node has are in its "
+        "`about`, where ingress finds them.",
     .options = OPTIONS,
     .options_size = sizeof(struct inference_options),
     .serves = SERVES,

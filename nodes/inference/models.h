@@ -6,9 +6,9 @@
 /* The models that a node answers for. Zero-initialise. */
 struct model {
     const char *id, *owned_by, *version; /* version may be NULL */
-    const char *kind;              /* "ngram" or NULL; a constant */
-    int64_t created;               /* seconds since 1970 */
-    int64_t context_length;        /* 0: unknown */
+    const char *kind;                    /* "ngram" or NULL; a constant */
+    int64_t created;                     /* seconds since 1970 */
+    int64_t context_length;              /* 0: unknown */
 };
 
 struct models {
@@ -16,8 +16,8 @@ struct models {
     size_t count, room;
 };
 
-void models_fini(struct models *m); /* leaves an empty list */
-void models_add(struct models *m, const struct model *model); /* copies the texts */
+void models_fini(struct models *m);                                      /* leaves an empty list */
+void models_add(struct models *m, const struct model *model);            /* copies the texts */
 const struct model *models_find(const struct models *m, const char *id); /* NULL: none */
 bool models_equal(const struct models *a, const struct models *b);
 

@@ -35,8 +35,8 @@ struct openai_answer {
     struct turn *turn;
     struct openai_choice *choices;
     size_t count, room;
-    json_t *usage;         /* the last that came; NULL: none */
-    bool done;             /* [DONE] came */
+    json_t *usage; /* the last that came; NULL: none */
+    bool done;     /* [DONE] came */
 };
 void openai_answer_fini(struct openai_answer *o);
 /* openai_answer_record takes the data of one record, or a whole plain JSON answer. -1: *err is for the caller. */
@@ -61,7 +61,7 @@ void openai_tools_put(struct openai_tools *t, json_t *deltas, struct buf *out);
 /* ---- openai_models.c: asks the backend which models it has ---- */
 
 struct openai;
-void openai_models_open(struct openai *o);  /* begins to ask, again and again */
+void openai_models_open(struct openai *o); /* begins to ask, again and again */
 void openai_models_close(struct openai *o);
 
 /* ---- backend_openai.c ---- */
@@ -69,13 +69,13 @@ void openai_models_close(struct openai *o);
 struct openai {
     struct inference *inference;
     struct http_client *http;
-    char *base;                 /* the URL without a slash at its end */
-    char *authorization;        /* header line; NULL: no key */
-    bool down;                  /* the last call found no connection */
-    struct http_call *asking;   /* openai_models.c */
+    char *base;               /* the URL without a slash at its end */
+    char *authorization;      /* header line; NULL: no key */
+    bool down;                /* the last call found no connection */
+    struct http_call *asking; /* openai_models.c */
     struct buf list;
     struct timer ask_again;
-    int64_t ask_ms;             /* pause before the next try while it does not answer */
+    int64_t ask_ms; /* pause before the next try while it does not answer */
 };
 /* openai_call fills what calls to this backend have in common; headers: room for four lines. */
 void openai_call(const struct openai *o, struct http_call_options *call, const char *headers[4]);

@@ -137,7 +137,8 @@ static int take_choices(struct openai_answer *o, const json_t *choices, struct l
 {
     size_t i;
     json_t *json;
-    json_array_foreach(choices, i, json) {
+    json_array_foreach(choices, i, json)
+    {
         struct openai_choice *choice = choice_of(o, json, i);
         if (!choice)
             return openai_broken(err, "the backend sent a choice whose index is none");
@@ -170,7 +171,8 @@ int openai_answer_record(struct openai_answer *o, struct ls_slice data, struct l
     json_t *json = json_read(data, &why);
     const json_t *usage = json_object_get(json, "usage");
     if (!json_is_object(json)) {
-        openai_broken(err, "the backend sent a record that is no JSON object%s%s", json ? "" : ": ", json ? "" : why.text);
+        openai_broken(err, "the backend sent a record that is no JSON object%s%s", json ? "" : ": ",
+                      json ? "" : why.text);
     } else if (!openai_error_record(err, json)) {
         if (json_is_object(usage)) { /* each replaces the one before: some backends count on with every record */
             json_decref(o->usage);
@@ -200,31 +202,22 @@ static void pack_json(struct buf *out, json_t *json, int depth)
     switch (depth < USAGE_DEPTH_MAX ? json_typeof(json) : JSON_NULL) {
     case JSON_OBJECT:
         buf_pack_map(out, (uint32_t) json_object_size(json));
-        json_object_foreach(json, key, value) {
+        json_object_foreach(json, key, value)
+        {
             buf_pack_str(out, key);
             pack_json(out, value, depth + 1);
         }
         break;
     case JSON_ARRAY:
         buf_pack_array(out, (uint32_t) json_array_size(json));
-        json_array_foreach(json, i, value)
-            pack_json(out, value, depth + 1);
+        json_array_foreach(json, i, value) pack_json(out, value, depth + 1);
         break;
-    case JSON_STRING:
-        buf_pack_strn(out, json_string_value(json), json_string_length(json));
-        break;
-    case JSON_INTEGER:
-        buf_pack_int(out, json_integer_value(json));
-        break;
-    case JSON_REAL:
-        buf_pack_double(out, json_real_value(json));
-        break;
+    case JSON_STRING: buf_pack_strn(out, json_string_value(json), json_string_length(json)); break;
+    case JSON_INTEGER: buf_pack_int(out, json_integer_value(json)); break;
+    case JSON_REAL: buf_pack_double(out, json_real_value(json)); break;
     case JSON_TRUE:
-    case JSON_FALSE:
-        buf_pack_bool(out, json_is_true(json));
-        break;
-    default:
-        buf_pack_nil(out);
+    case JSON_FALSE: buf_pack_bool(out, json_is_true(json)); break;
+    default: buf_pack_nil(out);
     }
 }
 
@@ -236,8 +229,8 @@ static uint64_t count_at(const json_t *usage, const char *key)
 
 static bool is_known(const char *key)
 {
-    return strcmp(key, "prompt_tokens") == 0 || strcmp(key, "completion_tokens") == 0 || strcmp(key, "total_tokens") == 0 ||
-           strcmp(key, "estimated") == 0;
+    return strcmp(key, "prompt_tokens") == 0 || strcmp(key, "completion_tokens") == 0 ||
+           strcmp(key, "total_tokens") == 0 || strcmp(key, "estimated") == 0;
 }
 
 /* A count of nothing for an answer that has text was not counted. */
@@ -254,7 +247,8 @@ void openai_answer_usage(const struct openai_answer *o, struct usage *usage, str
     }
     if (!usage->total_tokens)
         usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
-    json_object_foreach(o->usage, key, value) {
+    json_object_foreach(o->usage, key, value)
+    {
         if (is_known(key) || json_is_null(value))
             continue;
         buf_pack_str(scratch, key);

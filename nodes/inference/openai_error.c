@@ -62,27 +62,18 @@ struct group {
 static struct group group_of(unsigned status)
 {
     switch (status) {
-    case 401:
-        return (struct group){"REFUSED", 401};
+    case 401: return (struct group){"REFUSED", 401};
     case 402:
-    case 403:
-        return (struct group){"REFUSED", 403};
-    case 404:
-        return (struct group){"REFUSED", 404};
+    case 403: return (struct group){"REFUSED", 403};
+    case 404: return (struct group){"REFUSED", 404};
     case 408:
-    case 504:
-        return (struct group){"TIMEOUT", 504};
-    case 429:
-        return (struct group){"BUSY", 429};
-    case 499: /* somebody at the backend cancelled it: not the caller's fault */
-        return (struct group){"BROKEN", 502};
-    case 501: /* llama.cpp: not supported */
-        return (struct group){"REFUSED", 400};
+    case 504: return (struct group){"TIMEOUT", 504};
+    case 429: return (struct group){"BUSY", 429};
+    case 499: /* somebody at the backend cancelled it: not the caller's fault */ return (struct group){"BROKEN", 502};
+    case 501: /* llama.cpp: not supported */ return (struct group){"REFUSED", 400};
     case 503:
-    case 529:
-        return (struct group){"BUSY", 503};
-    default:
-        return status >= 400 && status < 500 ? (struct group){"REFUSED", 400} : (struct group){"BROKEN", 502};
+    case 529: return (struct group){"BUSY", 503};
+    default: return status >= 400 && status < 500 ? (struct group){"REFUSED", 400} : (struct group){"BROKEN", 502};
     }
 }
 
@@ -96,7 +87,8 @@ static void set_group(struct ls_error *err, struct group group)
 /* A code that is a plain word; anything else would not be one that programs look for. */
 static bool is_word(const char *code)
 {
-    return code && strlen(code) <= 60 && strspn(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(code);
+    return code && strlen(code) <= 60 &&
+           strspn(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(code);
 }
 
 /* Whole characters, and no controls: the sentence goes into logs and onto pages. */
@@ -119,9 +111,11 @@ static void fill(struct ls_error *err, struct group group, const struct told *to
     bool ours = group.number == 401 || group.number == 403;
     bool coded = !ours && is_word(told->code);
     if (ours)
-        error_set(err, "BROKEN", "the backend does not let this node in (status %d): mend the node's api_key", group.number);
+        error_set(err, "BROKEN", "the backend does not let this node in (status %d): mend the node's api_key",
+                  group.number);
     else
-        error_set(err, "BROKEN", "%s%s%sthe backend says: %s", coded ? "[" : "", coded ? told->code : "", coded ? "] " : "", sentence);
+        error_set(err, "BROKEN", "%s%s%sthe backend says: %s", coded ? "[" : "", coded ? told->code : "",
+                  coded ? "] " : "", sentence);
     set_group(err, group);
 }
 
@@ -130,8 +124,9 @@ void openai_error_status(struct ls_error *err, unsigned status, struct ls_slice 
     json_t *json = json_read(body, NULL);
     struct told told = read_error(json);
     if (status >= 300 && status < 400) {
-        openai_broken(err, "the backend points to another place (status %u), and redirects are not followed: mend the node's url",
-                      status);
+        openai_broken(
+            err, "the backend points to another place (status %u), and redirects are not followed: mend the node's url",
+            status);
     } else if (told.sentence) {
         fill(err, group_of(status), &told);
     } else {

@@ -64,8 +64,7 @@ static bool take_list(struct openai *o, unsigned status, struct ls_error *err)
     const json_t *data = json_object_get(json, "data");
     struct models models = {0};
     size_t i;
-    json_array_foreach(data, i, item)
-        add_item(o->inference->options, &models, item);
+    json_array_foreach(data, i, item) add_item(o->inference->options, &models, item);
     json_decref(json);
     if (!models.count) {
         openai_broken(err, "the backend's list of models has none");
@@ -148,8 +147,8 @@ void openai_models_open(struct openai *o)
     o->ask_again.fire = on_ask_again;
     o->ask_ms = ASK_MS_MIN;
     if (!options->model || !*options->model) {
-        snprintf(in->unready, sizeof in->unready, "the node does not know its models yet: the backend at %.150s has not answered",
-                 o->base);
+        snprintf(in->unready, sizeof in->unready,
+                 "the node does not know its models yet: the backend at %.150s has not answered", o->base);
         ask(o);
         return;
     }

@@ -68,7 +68,8 @@ static bool is_key(struct ls_slice key, const char *name)
     if (!memchr(key.data, '\\', key.len))
         return key.len == len + 2 && memcmp(key.data + 1, name, len) == 0;
     json_t *text = json_loadb(key.data, key.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    bool same = json_is_string(text) && json_string_length(text) == len && memcmp(json_string_value(text), name, len) == 0;
+    bool same =
+        json_is_string(text) && json_string_length(text) == len && memcmp(json_string_value(text), name, len) == 0;
     json_decref(text);
     return same;
 }
@@ -109,7 +110,8 @@ static void put_stream_options(struct buf *out, struct ls_slice given)
 
 static bool has_length(const struct request *request)
 {
-    const json_t *new = json_object_get(request->json, "max_completion_tokens"), *old = json_object_get(request->json, "max_tokens");
+    const json_t *new = json_object_get(request->json, "max_completion_tokens"),
+                 *old = json_object_get(request->json, "max_tokens");
     return json_is_number(new) || json_is_number(old);
 }
 

@@ -123,7 +123,8 @@ void openai_tools_put(struct openai_tools *t, json_t *deltas, struct buf *out)
 {
     size_t i, start = out->len;
     json_t *delta;
-    json_array_foreach(deltas, i, delta) {
+    json_array_foreach(deltas, i, delta)
+    {
         if (!json_is_object(delta) || !mend(t, delta))
             continue;
         char *text = json_dumps(delta, JSON_COMPACT);

@@ -24,7 +24,8 @@ size_t json_text_of(const json_t *content, struct buf *text)
             buf_add(text, json_string_value(content), len);
         return len;
     }
-    json_array_foreach(content, i, part) {
+    json_array_foreach(content, i, part)
+    {
         const json_t *words = json_is_string(part) ? part : json_object_get(part, "text");
         if (json_is_string(words))
             len += json_text_of(words, text);
@@ -36,8 +37,8 @@ size_t request_prompt_bytes(const struct request *r)
 {
     size_t i, len = json_text_of(json_object_get(r->json, "prompt"), NULL);
     json_t *message;
-    json_array_foreach(json_object_get(r->json, "messages"), i, message)
-        len += json_text_of(json_object_get(message, "content"), NULL);
+    json_array_foreach(json_object_get(r->json, "messages"), i, message) len +=
+        json_text_of(json_object_get(message, "content"), NULL);
     return len;
 }
 
@@ -47,7 +48,8 @@ int request_read(struct request *r, const struct ls_event *event, struct ls_erro
     json_error_t why;
     *r = (struct request){.body = event->body, .json = json_read(event->body, &why)};
     if (!r->json)
-        return error_set(err, "BAD_VALUE", "the body is no JSON: line %d, column %d: %s", why.line, why.column, why.text);
+        return error_set(err, "BAD_VALUE", "the body is no JSON: line %d, column %d: %s", why.line, why.column,
+                         why.text);
     if (!json_is_object(r->json))
         return error_set(err, "BAD_VALUE", "the body is no JSON object");
     ls_event_attribute(event, "operation", &operation);

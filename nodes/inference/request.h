@@ -8,10 +8,10 @@
 
 /* A chat.generate request, read (docs/nodes/chat-generate.md). */
 struct request {
-    struct ls_slice body;   /* the JSON text as it came; borrowed */
-    json_t *json;           /* an object with `messages`, or with `prompt` for a completion */
+    struct ls_slice body; /* the JSON text as it came; borrowed */
+    json_t *json;         /* an object with `messages`, or with `prompt` for a completion */
     bool completion;
-    const char *model;      /* NULL: none named */
+    const char *model; /* NULL: none named */
 };
 
 /* request_read: BAD_VALUE with a sentence for the caller. request_fini also after a failure. */

@@ -6,7 +6,7 @@
 
 /* clang-format off */
 const struct route ROUTES[] = {
-    {"POST", "/v1/chat/completions", handle_chat, ROUTE_OPENAI, "OpenAI", "Answer a conversation; with `stream` as server-sent events",
+    {"POST", "/v1/chat/completions", handle_chat, ROUTE_OPENAI, "OpenAI", "Answer a conversation; with stream as server-sent events",
      "ChatRequest", "ChatCompletion", NULL},
     {"POST", "/v1/completions", handle_completion, ROUTE_OPENAI, "OpenAI", "Continue a text (the older form of the API)",
      "CompletionRequest", "Completion", NULL},

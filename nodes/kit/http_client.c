@@ -39,12 +39,12 @@ struct http_call {
     struct curl_slist *headers;
     enum phase phase;
     struct timer phase_timer, total_timer;
-    int64_t moved_ms;            /* the last piece of the body */
-    unsigned status;
-    bool added;                  /* curl has it */
-    bool dead;                   /* cancelled while curl was running: freed as soon as curl has returned */
-    bool stopped;                /* by `data` */
-    bool ending;                 /* `end` is running */
+    int64_t moved_ms; /* the last piece of the body */
+    unsigned status;  /* 0: the header is not complete */
+    bool added;       /* curl has it */
+    bool dead;        /* cancelled while curl was running: freed as soon as curl has returned */
+    bool stopped;     /* by `data` */
+    bool ending;      /* `end` is running */
     char text[CURL_ERROR_SIZE];
 };
 
@@ -67,20 +67,15 @@ static const char *name_of(CURLcode code)
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-        return "UNREACHABLE";
-    case CURLE_OPERATION_TIMEDOUT:
-        return "TIMEOUT";
+    case CURLE_SSL_CACERT_BADFILE: return "UNREACHABLE";
+    case CURLE_OPERATION_TIMEDOUT: return "TIMEOUT";
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
-        return "CUT";
+    case CURLE_RECV_ERROR: return "CUT";
     case CURLE_OUT_OF_MEMORY:
-    case CURLE_FAILED_INIT:
-        return "SYSTEM";
-    default:
-        return "PROTOCOL";
+    case CURLE_FAILED_INIT: return "SYSTEM";
+    default: return "PROTOCOL";
     }
 }
 
@@ -92,8 +87,8 @@ static void describe(const struct http_call *call, CURLcode code, struct ls_erro
     else if (code == CURLE_OPERATION_TIMEDOUT)
         error_set(err, "TIMEOUT", "no connection within %lld ms", (long long) call->on.connect_ms);
     else if (strcmp(name_of(code), "CUT") == 0)
-        error_set(err, "CUT", "%s: %s", call->phase == PHASE_BODY ? "the answer broke off" : "the connection broke before the answer",
-                  why);
+        error_set(err, "CUT", "%s: %s",
+                  call->status ? "the answer broke off" : "the connection broke before the answer", why);
     else
         error_set(err, name_of(code), "%s", why);
 }
@@ -131,7 +126,8 @@ static void phase_begin(struct http_call *call, enum phase phase)
     int64_t now = clock_mono_ms();
     call->phase = phase;
     call->moved_ms = now;
-    heap_set(&call->client->timers, &call->phase_timer, now + (phase == PHASE_BODY ? call->on.stall_ms : call->on.first_byte_ms));
+    heap_set(&call->client->timers, &call->phase_timer,
+             now + (phase == PHASE_BODY ? call->on.stall_ms : call->on.first_byte_ms));
 }
 
 /* The timer of the body is not moved with each piece: when it fires it is set to where it should have been. */
@@ -148,7 +144,7 @@ static void on_phase_timer(void *arg, struct timer *timer)
     if (call->phase == PHASE_BODY)
         error_set(&err, "TIMEOUT", "the answer stood still for %lld ms", (long long) call->on.stall_ms);
     else
-        error_set(&err, "TIMEOUT", "connected, but no answer began within %lld ms", (long long) call->on.first_byte_ms);
+        error_set(&err, "TIMEOUT", "connected, but no answer came within %lld ms", (long long) call->on.first_byte_ms);
     call_end(call, &err);
 }
 
@@ -197,7 +193,8 @@ static bool is_link_local(const struct curl_sockaddr *address)
     if (address->family != AF_INET6)
         return false;
     const uint8_t *b = v6->sin6_addr.s6_addr;
-    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && b[12] == 169 && b[13] == 254);
+    return IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) ||
+           (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && b[12] == 169 && b[13] == 254);
 }
 
 static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -229,13 +226,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
     bool is_end = size * count <= 2 && (*data == '\r' || *data == '\n');
     if (call->dead)
         return 0;
-    if (!is_end || call->phase == PHASE_BODY) /* a line, or trailers behind the body */
+    if (!is_end || call->status) /* a line, or trailers behind the body */
         return size * count;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200) /* 100 Continue, 103 Early Hints: the answer is still to come */
         return size * count;
     call->status = (unsigned) status;
-    phase_begin(call, PHASE_BODY);
     if (call->on.headers_done)
         call->on.headers_done(call->on.arg, call, call->status);
     return call->dead ? 0 : size * count;
@@ -246,7 +242,10 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     struct http_call *call = arg;
     if (call->dead)
         return 0;
-    call->moved_ms = clock_mono_ms();
+    if (call->phase == PHASE_BODY)
+        call->moved_ms = clock_mono_ms();
+    else
+        phase_begin(call, PHASE_BODY);
     if (call->on.data && !call->on.data(call->on.arg, call, ls_bytes(data, size * count)))
         call->stopped = true;
     return call->dead || call->stopped ? 0 : size * count;
@@ -263,7 +262,8 @@ static bool url_is_good(const char *url, struct ls_error *err)
         code = curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
     bool good = code == CURLUE_OK && (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0);
     if (!good)
-        error_set(err, "BAD_VALUE", "\"%.200s\" is no http or https URL%s%s", url, code ? ": " : "", code ? curl_url_strerror(code) : "");
+        error_set(err, "BAD_VALUE", "\"%.200s\" is no http or https URL%s%s", url, code ? ": " : "",
+                  code ? curl_url_strerror(code) : "");
     curl_free(scheme);
     curl_url_cleanup(parts);
     return good;
@@ -358,10 +358,12 @@ static int hand_to_curl(struct http_call *call, struct ls_error *err)
     LIST_INSERT_HEAD(&client->calls, call, link);
     CURLMcode code = curl_multi_add_handle(client->multi, call->easy);
     call->added = code == CURLM_OK;
-    return call->added ? 0 : error_set(err, "SYSTEM", "curl does not take a further call: %s", curl_multi_strerror(code));
+    return call->added ? 0
+                       : error_set(err, "SYSTEM", "curl does not take a further call: %s", curl_multi_strerror(code));
 }
 
-struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options, struct ls_error *err)
+struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options,
+                                  struct ls_error *err)
 {
     if (!url_is_good(options->url, err))
         return NULL;
@@ -494,7 +496,7 @@ static void end_finished(struct http_client *client)
         struct ls_error err;
         CURLcode code = message->data.result;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
-        if (code == CURLE_OK && call->phase != PHASE_BODY)
+        if (code == CURLE_OK && !call->status)
             code = CURLE_PARTIAL_FILE; /* cut inside the header: curl lets that pass */
         if (code != CURLE_OK)
             describe(call, code, &err);

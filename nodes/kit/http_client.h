@@ -16,7 +16,7 @@ struct http_call_options {
     struct ls_slice body;        /* copied */
     /* Phases, ms, 0: the default. */
     int64_t connect_ms;          /* until connected, TLS included; 5000 */
-    int64_t first_byte_ms;       /* from there to the end of the answer's header; 120000 */
+    int64_t first_byte_ms;       /* from there to the first byte of the answer's body; 120000 */
     int64_t stall_ms;            /* between two pieces of the body; 60000 */
     int64_t total_ms;            /* in all; none */
     const char *unix_socket;     /* path; NULL: TCP */

@@ -8,20 +8,20 @@
  * anywhere; records come out. As the standard says, a record that the stream's end cuts off is not handed out. */
 
 struct sse {
-    size_t limit;          /* bytes of one record */
-    struct buf line;       /* a line of which only a part has come */
+    size_t limit;    /* bytes of one record */
+    struct buf line; /* a line of which only a part has come */
     struct buf event, data, id;
     bool has_data;
-    bool skip_lf;          /* the last byte was a CR, which has ended its line */
-    unsigned bom;          /* bytes of the byte order mark seen; 3: past the place where one may be */
-    int64_t retry_ms;      /* the last `retry`; -1: none */
+    bool skip_lf;     /* the last byte was a CR, which has ended its line */
+    unsigned bom;     /* bytes of the byte order mark seen; 3: past the place where one may be */
+    int64_t retry_ms; /* the last `retry`; -1: none */
 };
 
 /* Borrowed until the callback returns. */
 struct sse_record {
     struct ls_slice event; /* empty: none was given, that is "message" */
     struct ls_slice data;
-    struct ls_slice id;    /* the last one that the stream gave, with this record or before */
+    struct ls_slice id; /* the last one that the stream gave, with this record or before */
 };
 typedef bool (*sse_fn)(void *arg, const struct sse_record *record); /* false: stop, drop the rest of the piece */
 

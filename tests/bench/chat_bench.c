@@ -85,8 +85,9 @@ static void latency(int port, long count, bool stream)
 {
     struct buf out = {0}, in = {0};
     char body[512];
-    snprintf(body, sizeof body, "{\"model\":\"fixed\",\"messages\":[{\"role\":\"user\",\"content\":\"How long does it take?\"}],\"stream\":%s,"
-                                "\"mock\":{\"tokens\":%d}}", stream ? "true" : "false", stream ? 4 : 8);
+    snprintf(body, sizeof body,
+             "{\"model\":\"fixed\",\"messages\":[{\"role\":\"user\",\"content\":\"How long does it take?\"}],\"stream\":%s,"
+             "\"mock\":{\"tokens\":%d}}", stream ? "true" : "false", stream ? 4 : 8);
     int fd = dial(port);
     post(&out, "/v1/chat/completions", body);
     for (long i = 0; i < count; i++) {

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs README.md: its commands and its two lines of Python, in their order, on ports and folders of the test's own.
 
-`make run` is run as what it starts, `lineshaft up config/hello.yaml`; that and the other targets only have to exist.
+`make run` is run as what it starts, `lineshaft train` and `lineshaft up config/chat.yaml`; that and the other targets only have to exist.
 """
 import os
 import re
 import signal
 import subprocess
+import urllib.request
 
 import pytest
 
 from bus import LINESHAFT, PATIENCE_S, ROOT, free_base
-from cli import Background, environment
+from cli import Background, environment, wait_until
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
@@ -21,8 +22,9 @@ class Reader:
     """Somebody who types what the page says; `up` and `tail -f` stay in terminals of their own."""
 
     def __init__(self, folder):
-        self.folder, self.place, self.base, self.open = folder, ROOT, free_base(), []
-        self.env = {"LINESHAFT_PORT": str(self.base), "LINESHAFT_DATA": str(folder / "hello"), "PYTHON": PYTHON,
+        self.folder, self.place, self.base, self.http, self.open = folder, ROOT, free_base(), free_base(), []
+        self.env = {"LINESHAFT_PORT": str(self.base), "LINESHAFT_DATA": str(folder / "data"), "PYTHON": PYTHON,
+                    "LINESHAFT_HTTP_PORT": str(self.http), "LINESHAFT_MODEL": str(folder / "fortunes.ngram"),
                     "PATH": f"{os.path.dirname(LINESHAFT)}:{os.environ['PATH']}"}
         self.url = f"tcp://127.0.0.1:{self.base}"
 
@@ -45,13 +47,22 @@ class Reader:
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         return done.stdout
 
+    def models(self):
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.http}/v1/models").read().decode()
+        except OSError:
+            return ""
+
     def shell(self, command):
         words = command.split()
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
             if words[1] == "run":
-                self.stay(["up", "config/hello.yaml"], "greeter: starting")
+                self.printed(["lineshaft", "train", "-o", self.env["LINESHAFT_MODEL"], "/usr/share/games/fortunes"])
+                self.stay(["up", "config/chat.yaml"], "broker: ready")
+                wait_until(lambda: "fortunes" in self.models(), "the model is there")
         elif words[:2] == ["lineshaft", "up"]:
+            self.end()
             self.stay(words[1:], "broker: ready")
         elif words[-1] == "-f":
             self.stay([word.strip("'") for word in words[1:]], "hello.said")
@@ -75,7 +86,8 @@ def reader(tmp_path):
 
 def test_the_readme_does_what_it_says(reader):
     done = []
-    for language, text in BLOCK.findall((ROOT / "README.md").read_text().replace("7400", str(reader.base))):
+    for language, text in BLOCK.findall((ROOT / "README.md").read_text()
+                                        .replace("7400", str(reader.base)).replace("7480", str(reader.http))):
         done.append(language)
         if language == "python":
             answer = reader.printed([PYTHON, "-c", text])

@@ -190,8 +190,30 @@ def check_used():
             continue
         for number, line in enumerate(BARE[name], 1):
             found = re.match(r"\w[\w\s*]*?\b(\w+)\(", line)
-            if found and "static" not in line and sum(found.group(1) in known for known in words.values()) < 2:
+            declares = found and not re.match(r"(static|typedef)\b", line)
+            if declares and sum(found.group(1) in known for known in words.values()) < 2:
                 yield name, number, f"{found.group(1)}() is used by no other file"
+
+
+def check_kinds():
+    """Every kind in nodes/kinds.h has its page, docs/nodes/NAME.md."""
+    table, kinds = "nodes/kinds.h", 0
+    for number, line in enumerate(BARE.get(table, []), 1):
+        for found in re.finditer(r"\bKIND\((\w+)\)", line):
+            kinds += 1
+            if f"docs/nodes/{found.group(1)}.md" not in LINES:
+                yield table, number, f"docs/nodes/{found.group(1)}.md is missing"
+    if not kinds:
+        yield table, 1, "the lines of NODE_KINDS were not recognised"
+
+
+def check_locks():
+    """npm's locks name versions and hashes, not servers: `npm install --omit-lockfile-registry-resolved` writes them so."""
+    for name in FILES:
+        if os.path.basename(name) == "package-lock.json":
+            for number, line in enumerate(LINES[name], 1):
+                if '"resolved"' in line:
+                    yield name, number, "names a server: npm install --omit-lockfile-registry-resolved leaves it out"
 
 
 def check_errors():

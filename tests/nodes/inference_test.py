@@ -93,10 +93,10 @@ class Node:
         self.log = bus.folder / f"{name}.log"
         config = {"node": name, "replica": 1, "replicas": 1, "serves": [serves], "options": options}
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [PROGRAM, "inference"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent, cwd=bus.folder,
-                env={**os.environ, "LINESHAFT_URL": bus.url, "LINESHAFT_NODE": name, "LINESHAFT_MEMBER": f"{name}.1",
-                     "LINESHAFT_OPTIONS": json.dumps(config)})
+            env = {**os.environ, "LINESHAFT_URL": bus.url, "LINESHAFT_NODE": name, "LINESHAFT_MEMBER": f"{name}.1",
+                   "LINESHAFT_OPTIONS": json.dumps(config)}
+            self.process = subprocess.Popen([PROGRAM, "inference"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                                            preexec_fn=die_with_parent, cwd=bus.folder)
 
     def about(self):
         for service in self.bus.admin("services")["services"]:
@@ -326,7 +326,7 @@ def test_the_callers_body_arrives_as_it_was_written(asker, mock):
     sent = json.loads(mock.last_body())  # the number is too large for the mock, which then shows the text
     assert sent["stream"] is True and sent["stream_options"] == {"include_obfuscation": False, "include_usage": True}
     assert sent["seed"] == 18446744073709551615 and sent["top_k"] == 40 and sent["deep"] == {"b": [100, "}"]}
-    assert [key for key in sent if key in ("zeta", "messages", "seed", "top_k", "deep")] == ["zeta", "messages", "seed", "top_k", "deep"]
+    assert [key for key in sent if key not in ("model", "stream", "stream_options")] == ["zeta", "messages", "seed", "top_k", "deep"]
 
 
 def test_another_name_a_key_and_a_length(bus, make_node):
@@ -356,7 +356,8 @@ def test_a_key_that_the_backend_refuses_is_not_told(bus, make_node):
     ("400", 400, False, "[context_length_exceeded] "), ("401", 401, False, "api_key"), ("403", 403, False, "api_key"),
     ("404", 404, False, "[model_not_found] "), ("429", 429, True, "[rate_limit_exceeded] "), ("500", 502, True, "the mock refuses"),
     ("503", 503, True, "[overloaded] "), ("error-int-code", 400, False, "the mock refuses"),
-    ("flat-error", 400, False, "the mock refuses"), ("bad-json", 502, None, "no JSON"), ("cut-after-3", 502, False, "broke off"), ("no-finish", 502, False, "finish_reason"),
+    ("flat-error", 400, False, "the mock refuses"), ("bad-json", 502, None, "no JSON"),
+    ("cut-after-3", 502, False, "broke off"), ("no-finish", 502, False, "finish_reason"),
     ("error-mid-stream", 502, False, "the mock refuses"), ("abort-reason", 502, False, "abort")])
 def test_every_failure_is_an_error_with_its_number(asker, model, number, again, text):
     error = asker.failure(chat(model))
@@ -371,7 +372,8 @@ def test_requests_that_cannot_be_answered(asker, body, text):
     assert error["number"] in (400, 404) and error["again"] is False and text in error["error"]
 
 
-@pytest.mark.parametrize("model,phase", [("hang", "no answer began"), ("hang-after-0", "stood still"), ("hang-after-1", "stood still")])
+@pytest.mark.parametrize("model,phase", [("hang", "no answer came"), ("hang-after-0", "no answer came"),
+                                         ("hang-after-1", "stood still")])
 def test_slowness_is_told_by_its_phase(bus, make_node, mock, model, phase):
     make_node(backend="openai", url=mock.url, model=model, first_byte_timeout=200, stall_timeout=200)
     error = Asker(bus).failure(chat(model))
@@ -495,7 +497,8 @@ def test_logprobs_and_refusals(ask_script):
 
 def test_a_long_plain_answer_is_cut_between_characters(ask_script):
     text = "x" + "ü🎉" * 100_000
-    body = json.dumps({"choices": [{"message": {"role": "assistant", "content": text, "reasoning": text}, "finish_reason": "stop"}]}).encode()
+    message = {"role": "assistant", "content": text, "reasoning": text}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
     with Script(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as script:
         answer = ask_script(script)
     assert answer.text() == text and answer.text(key="reasoning") == text and len(answer.parts) > 4
@@ -558,6 +561,24 @@ def test_two_choices_without_credit(asker, mock):
 
 # ---- many at once, and the end ----
 
+def test_what_happened_is_counted(bus, asker, open_node):
+    asker.ask(chat("fixed"))
+    for model in ("400", "503", "cut-after-3", "nobody's"):
+        asker.failure(chat(model))
+    asker.send(chat("hang"))
+    asker.peer.send("CANCEL", rid=asker.rid)
+    asker.peer.expect_err("CANCELLED")
+    wanted = {"calls_total": 6, "open": 0, "completed_total": 1, "failed_total": 4, "cancelled_total": 1, "tokens_total": 4,
+              "first_tokens_total": 2, "backend_refused_total": 1, "backend_busy_total": 1, "backend_broken_total": 1}
+
+    def counted():
+        [session] = [s for s in bus.admin("sessions")["sessions"] if s["client"] == "model"]
+        stats = session.get("stats", {})
+        return all(stats.get(f"inference_{name}", stats.get(name, 0)) == count for name, count in wanted.items())
+
+    bus.until("the numbers are told", counted)
+
+
 def test_many_streams_at_once(bus, asker, mock):
     """As many as the node has slots, and more that wait."""
     for i in range(150):
@@ -600,8 +621,8 @@ def model_file(tmp_path_factory):
     nouns, verbs = ["shaft", "belt", "wheel", "engine", "mill"], ["turns", "drives", "moves", "stops"]
     lines = [f"The {words.choice(nouns)} {words.choice(verbs)} the {words.choice(nouns)}." for _ in range(4000)]
     (folder / "text.txt").write_text("\n\n".join(lines) + "\n")
-    done = subprocess.run([LINESHAFT, "train", folder / "text.txt", "--out", folder / "small.ngram", "--name", "small", "--order", "2"],
-                          capture_output=True, text=True, timeout=PATIENCE_S * 4)
+    command = [LINESHAFT, "train", folder / "text.txt", "--out", folder / "small.ngram", "--name", "small", "--order", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S * 4)
     assert done.returncode == 0, done.stderr
     return str(folder / "small.ngram")
 

@@ -28,17 +28,17 @@ struct outcome {
     struct http_call *call;
     struct buf body, header; /* header: the value of X-Test */
     unsigned status, headers_done, ended;
-    bool ok, stop;           /* stop: the next piece is answered with false */
+    bool ok, stop; /* stop: the next piece is answered with false */
     struct ls_error err;
     struct http_call **cancels; /* in the next callback */
-    struct outcome *starts;  /* a call begun in the next callback */
+    struct outcome *starts;     /* a call begun in the next callback */
 };
 
 struct rig {
     struct http_client *client;
     int listener, port, peer;
     char url[100];
-    struct buf request;      /* read last from the peer */
+    struct buf request; /* read last from the peer */
 };
 
 /* ---- callbacks ---- */
@@ -366,15 +366,16 @@ static void each_phase_has_its_limit(void **state)
         const char *said, *text;
         int64_t first_byte_ms, stall_ms, total_ms;
     } CASES[] = {
-        {"", "no answer began within 50 ms", 50, 0, 0},
-        {OK_HEAD, "no answer began within 50 ms", 50, 0, 0},
-        {OK_HEAD "\r\n", "stood still for 50 ms", 0, 50, 0},
+        {"", "no answer came within 50 ms", 50, 0, 0},
+        {OK_HEAD, "no answer came within 50 ms", 50, 0, 0},
+        {OK_HEAD "\r\n", "no answer came within 50 ms", 50, 0, 0},
         {OK_HEAD "\r\nabc", "stood still for 50 ms", 0, 50, 0},
         {OK_HEAD "\r\nabc", "not complete within 50 ms", 0, 0, 50},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        o = start(r, (struct http_call_options){
-                         .first_byte_ms = CASES[i].first_byte_ms, .stall_ms = CASES[i].stall_ms, .total_ms = CASES[i].total_ms});
+        o = start(r, (struct http_call_options){.first_byte_ms = CASES[i].first_byte_ms,
+                                                .stall_ms = CASES[i].stall_ms,
+                                                .total_ms = CASES[i].total_ms});
         take_connection(r);
         say(r, CASES[i].said);
         until_ended(o);
@@ -397,7 +398,7 @@ static void the_limits_hold_on_a_kept_connection(void **state)
     o = start(r, (struct http_call_options){.first_byte_ms = 50});
     read_request(r, 0);
     until_ended(o);
-    assert_non_null(strstr(o->err.text, "no answer began"));
+    assert_non_null(strstr(o->err.text, "no answer came"));
     forget(o);
     assert_hung_up(r);
 }
@@ -430,8 +431,8 @@ static void a_peer_that_breaks_off(void **state)
 static void nobody_there(void **state)
 {
     struct rig *r = *state;
-    static const char *const URLS[] = {"http://127.0.0.1:1/", "http://169.254.169.254/latest", "http://[::ffff:169.254.169.254]/",
-                                       "http://[fe80::1]/"};
+    static const char *const URLS[] = {"http://127.0.0.1:1/", "http://169.254.169.254/latest",
+                                       "http://[::ffff:169.254.169.254]/", "http://[fe80::1]/"};
     for (size_t i = 0; i < sizeof URLS / sizeof URLS[0]; i++) {
         struct outcome *o = xcalloc(1, sizeof *o);
         o->rig = r;
@@ -445,7 +446,8 @@ static void nobody_there(void **state)
 static void calls_that_are_none(void **state)
 {
     struct rig *r = *state;
-    static const char *const URLS[] = {"", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "127.0.0.1", "http://a b/"};
+    static const char *const URLS[] = {"",        "ftp://127.0.0.1/", "file:///etc/passwd",
+                                       "http://", "127.0.0.1",        "http://a b/"};
     const char *const headers[] = {"X: a\r\nY: b", NULL};
     struct ls_error err;
     for (size_t i = 0; i < sizeof URLS / sizeof URLS[0]; i++) {

@@ -59,7 +59,8 @@ static void a_recorded_stream(void **state)
 static void every_kind_of_line_end(void **state)
 {
     (void) state;
-    ASSERT_RECORDS("data: a\r\n\r\ndata: b\r\rdata: c\n\ndata: d\r\n\ndata: e\n\r\ndata: f\r\n\r", "|a|;|b|;|c|;|d|;|e|;|f|;");
+    ASSERT_RECORDS("data: a\r\n\r\ndata: b\r\rdata: c\n\ndata: d\r\n\ndata: e\n\r\ndata: f\r\n\r",
+                   "|a|;|b|;|c|;|d|;|e|;|f|;");
 }
 
 static void fields(void **state)
@@ -84,10 +85,18 @@ static void what_is_no_record(void **state)
 static void a_byte_order_mark_only_at_the_beginning(void **state)
 {
     (void) state;
-    ASSERT_RECORDS("\xef\xbb\xbf" "data: x\n\n", "|x|;");
-    ASSERT_RECORDS("\xef\xbb\xbf\xef\xbb\xbf" "data: x\n\ndata: y\n\n", "|y|;");
-    ASSERT_RECORDS("\xef\xbb" "data: x\n\ndata: y\n\n", "|y|;");
-    ASSERT_RECORDS("data: x\n\n\xef\xbb\xbf" "data: y\n\n", "|x|;");
+    ASSERT_RECORDS("\xef\xbb\xbf"
+                   "data: x\n\n",
+                   "|x|;");
+    ASSERT_RECORDS("\xef\xbb\xbf\xef\xbb\xbf"
+                   "data: x\n\ndata: y\n\n",
+                   "|y|;");
+    ASSERT_RECORDS("\xef\xbb"
+                   "data: x\n\ndata: y\n\n",
+                   "|y|;");
+    ASSERT_RECORDS("data: x\n\n\xef\xbb\xbf"
+                   "data: y\n\n",
+                   "|x|;");
 }
 
 static void the_pause_before_a_new_try(void **state)

@@ -166,7 +166,7 @@ export class AnswerView {
             message.tokens && `${message.estimated ? "≈ " : ""}${message.tokens} token${message.tokens === 1 ? "" : "s"}`,
             message.firstMs !== undefined && `first after ${(message.firstMs / 1000).toFixed(2)} s`,
             message.perSecond && `${message.perSecond.toFixed(message.perSecond < 10 ? 1 : 0)} tokens/s`,
-            message.model && (message.version ? `${message.model}, version ${message.version}` : message.model),
+            message.model && (message.version ? `${message.model}, version ${message.version.slice(0, 8)}` : message.model),
         ].filter(Boolean).map((fact) => h("span", {}, fact));
         if (message.requestId)
             facts.push(h("button", { type: "button", class: "request", title: "Copy the request's id",

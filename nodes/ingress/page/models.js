@@ -27,7 +27,7 @@ export function setUpModels(refresh, changed)
 
 function nameOf(model)
 {
-    const about = [model.lineshaft?.kind, model.lineshaft?.version && `v${model.lineshaft.version}`].filter(Boolean);
+    const about = [model.lineshaft?.kind, model.lineshaft?.version && `v${model.lineshaft.version.slice(0, 8)}`].filter(Boolean);
     return about.length > 0 ? `${model.id} (${about.join(", ")})` : model.id;
 }
 
