@@ -151,7 +151,7 @@ static bool put_items(struct buf *out, struct mp *r, size_t stop, int depth, con
 static bool put_value(struct buf *out, struct mp *r, size_t stop, int depth)
 {
     struct mp_value v;
-    if (depth >= MP_DEPTH_MAX || out->len >= stop || !mp_next(r, &v))
+    if (out->len >= stop || !mp_next(r, &v))
         return false;
     switch (v.type) {
     case MP_BOOL:
@@ -176,7 +176,7 @@ static bool put_value(struct buf *out, struct mp *r, size_t stop, int depth)
         break;
     case MP_ARRAY:
     case MP_MAP:
-        return put_items(out, r, stop, depth + 1, &v);
+        return depth < MP_DEPTH_MAX && put_items(out, r, stop, depth + 1, &v);
     default: /* nil, extensions */
         buf_add(out, "null", 4);
     }

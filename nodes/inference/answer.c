@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parts of an answer: written as msgpack, sent while there is credit, else kept and joined. */
+/* Parts of an answer: pieces are kept and joined, and written as msgpack when they are sent. */
 #include "nodes/inference/answer.h"
 
 #include <stdlib.h>
@@ -193,9 +193,9 @@ int answer_credit(struct answer *a, struct ls_error *err)
 
 static int add_one(struct answer *a, const struct delta *d, struct ls_error *err)
 {
-    if (a->call->credit && STAILQ_EMPTY(&a->pending))
-        return send_part(a, d, false, err);
     keep(a, d);
+    if (a->pending_bytes > TEXT_BYTES_MAX && answer_credit(a, err) < 0)
+        return -1;
     if (a->pending_bytes <= PENDING_BYTES_MAX)
         return 0;
     error_set(err, "BUSY", "%zu bytes of the answer wait for a requester who does not take them", a->pending_bytes);
@@ -212,7 +212,7 @@ static size_t cut_at(struct ls_slice text)
     return len;
 }
 
-/* Sends of *text what is too long for one part; the rest stays. */
+/* Takes off *text what is too long for one part; the rest stays. */
 static int add_long(struct answer *a, uint32_t index, bool reasoning, struct ls_slice *text, struct ls_error *err)
 {
     while (text->len > TEXT_BYTES_MAX) {

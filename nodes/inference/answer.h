@@ -6,8 +6,8 @@
 #include "lib/buf.h"
 #include "lib/lineshaft.h"
 
-/* An answer on its way to its requester, in the parts of docs/nodes/chat-generate.md. While there is no credit pieces wait
- * here and grow together, so that a slow requester gets fewer, larger parts. */
+/* An answer on its way to its requester, in the parts of docs/nodes/chat-generate.md. Pieces wait here and grow together: what
+ * came from the backend at once leaves as one part, and a slow requester gets fewer, larger ones. */
 
 /* A piece of one choice; absent members are empty. UTF-8 whole characters only. */
 struct delta {
@@ -46,11 +46,12 @@ void answer_open(struct answer *a, struct ls_call *call, struct buf *scratch);
 void answer_name(struct answer *a, const char *model, const char *version, const char *worker);
 void answer_close(struct answer *a); /* frees; sends nothing */
 
-/* answer_add sends the piece, or keeps it until there is credit. -1: it cannot be sent, or too much waits. */
+/* answer_add keeps the piece for answer_credit; sends at once only what has grown large. -1: too much waits, or the error of
+ * sending. */
 int answer_add(struct answer *a, const struct delta *delta, struct ls_error *err);
 /* answer_end: no piece follows. 1: the last part has gone and the call is dead; 0: answer_credit will send it; -1: error. */
 int answer_end(struct answer *a, const struct usage *usage, double backend_ms, struct ls_error *err);
-/* answer_credit sends what credit allows; results as for answer_end. */
+/* answer_credit sends what waits, as far as credit allows; results as for answer_end. */
 int answer_credit(struct answer *a, struct ls_error *err);
 
 #endif

@@ -80,6 +80,8 @@ static void turn_free(struct turn *turn)
     stop_work(turn);
     answer_close(&turn->answer);
     LIST_REMOVE(turn, link);
+    if (turn->fresh)
+        LIST_REMOVE(turn, fresh_link);
     in->turn_count--;
     inference_count(in, METRIC_OPEN, -1);
     free(turn);
@@ -101,14 +103,14 @@ void turn_estimate(const struct turn *turn, struct usage *usage)
 
 int turn_add(struct turn *turn, const struct delta *delta, struct ls_error *err)
 {
-    bool begun = turn->answer.begun;
-    if (answer_add(&turn->answer, delta, err) < 0)
-        return -1;
-    if (!begun && turn->answer.begun) {
+    if (!turn->answer.bytes) {
         inference_count(turn->inference, METRIC_FIRST_TOKENS, 1);
         inference_count(turn->inference, METRIC_FIRST_TOKEN_MS, clock_mono_ms() - turn->begun_ms);
     }
-    return 0;
+    if (!turn->fresh)
+        LIST_INSERT_HEAD(&turn->inference->fresh, turn, fresh_link);
+    turn->fresh = true;
+    return answer_add(&turn->answer, delta, err);
 }
 
 /* `over`: what answer_end and answer_credit returned. */
@@ -134,7 +136,8 @@ void turn_end(struct turn *turn, const struct usage *usage)
 
 void turn_fail(struct turn *turn, const struct ls_error *err)
 {
-    struct ls_error told = *err;
+    struct ls_error told = *err, ignored;
+    answer_credit(&turn->answer, &ignored); /* what came before the failure is told before it */
     told.again &= !turn->answer.begun; /* what was read cannot be taken back */
     logger_put(LEVEL_DEBUG, "turn-failed", told.text, "number=%d again=%d begun=%d", told.number, told.again,
                turn->answer.begun);
@@ -212,14 +215,30 @@ static int open_node(void *self, struct node *node, const void *options, struct 
     in->node = node;
     in->options = options;
     LIST_INIT(&in->turns);
+    LIST_INIT(&in->fresh);
     in->backend = in->options->backend == BACKEND_NGRAM ? &inference_ngram : &inference_openai;
     return in->backend->open(in, err);
+}
+
+static void flush(struct inference *in)
+{
+    struct turn *turn;
+    struct ls_error err;
+    while ((turn = LIST_FIRST(&in->fresh)) != NULL) {
+        LIST_REMOVE(turn, fresh_link);
+        turn->fresh = false;
+        int over = answer_credit(&turn->answer, &err);
+        if (over)
+            settle(turn, over, &err);
+    }
 }
 
 static int64_t tick(void *self, int64_t now_ms)
 {
     struct inference *in = self;
-    return in->backend->tick(in, now_ms);
+    int64_t due = in->backend->tick(in, now_ms);
+    flush(in);
+    return due;
 }
 
 static size_t busy(void *self)

@@ -19,6 +19,8 @@ struct turn {
     LIST_ENTRY(turn) link;
     struct inference *inference;
     struct answer answer;
+    LIST_ENTRY(turn) fresh_link;
+    bool fresh; /* has pieces that are to leave at the end of this turn of the loop */
     int64_t begun_ms;
     double asked_ms, heard_ms; /* the backend was called; its first byte came; 0: not yet */
     size_t prompt_bytes;
@@ -46,6 +48,7 @@ struct inference {
     struct models models; /* change them by inference_models */
     char unready[300];    /* why there are no models yet; empty: there are */
     LIST_HEAD(, turn) turns;
+    LIST_HEAD(, turn) fresh;
     size_t turn_count;
     struct buf scratch;
 };
@@ -54,7 +57,8 @@ struct inference {
 void inference_models(struct inference *in, struct models *models);
 void inference_count(struct inference *in, enum inference_metric metric, int64_t more);
 
-/* turn_add: a piece. -1: the turn cannot go on; the backend then calls turn_fail. */
+/* turn_add: a piece; it leaves at the end of this turn of the loop, with others of the same answer. -1: the turn cannot go on;
+ * the backend then calls turn_fail. */
 int turn_add(struct turn *turn, const struct delta *delta, struct ls_error *err);
 /* turn_end: the answer is whole; what waits for credit is sent when it comes. turn_fail: it ends with this error. Both stop the
  * backend's work; the turn may be gone when they return. */

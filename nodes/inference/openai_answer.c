@@ -160,7 +160,6 @@ static bool is_blank(struct ls_slice data)
 
 int openai_answer_record(struct openai_answer *o, struct ls_slice data, struct ls_error *err)
 {
-    json_error_t why;
     int result = -1;
     if (is_blank(data))
         return 0;
@@ -168,11 +167,10 @@ int openai_answer_record(struct openai_answer *o, struct ls_slice data, struct l
         o->done = true;
         return 0;
     }
-    json_t *json = json_read(data, &why);
+    json_t *json = json_read(data, NULL);
     const json_t *usage = json_object_get(json, "usage");
     if (!json_is_object(json)) {
-        openai_broken(err, "the backend sent a record that is no JSON object%s%s", json ? "" : ": ",
-                      json ? "" : why.text);
+        openai_broken(err, "the backend sent a record of %zu bytes that is no JSON object", data.len);
     } else if (!openai_error_record(err, json)) {
         if (json_is_object(usage)) { /* each replaces the one before: some backends count on with every record */
             json_decref(o->usage);

@@ -162,7 +162,7 @@ void openai_error_call(struct ls_error *err, const char *url, const struct ls_er
     } else if (strcmp(why->name, "TIMEOUT") == 0) {
         error_set(err, "TIMEOUT", "the backend was too slow: %.300s", why->text);
     } else {
-        openai_broken(err, "the backend broke off: %.300s", why->text);
+        openai_broken(err, "the backend failed: %.300s", why->text);
     }
 }
 

@@ -458,7 +458,7 @@ def test_of_a_long_error_only_the_beginning_is_read(ask_script):
         assert ask_script(script).error["number"] == 502
 
 
-@pytest.mark.parametrize("answer,text", [(b"", "broke"), (b"SSH-2.0-x\r\n", "broke off"), (stream_of(), "finish_reason"),
+@pytest.mark.parametrize("answer,text", [(b"", "broke"), (b"SSH-2.0-x\r\n", "failed"), (stream_of(), "finish_reason"),
                                          (stream_of([1]), "no JSON object"), (stream_of(chunk(content="x")), "finish_reason")])
 def test_what_is_no_answer(ask_script, answer, text):
     with Script(answer) as script:
