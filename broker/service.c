@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define SLOTS_MAX 1000
-#define ABOUT_BYTES_MAX 4096
+#define ABOUT_BYTES_MAX 16384
 #define ABOUT_DEPTH_MAX 8
 #define TELL_EVERY_MS 50
 

@@ -19,7 +19,7 @@
 #define STEP_MS_MAX 20
 #define HB_DEFAULT_MS 5000
 #define STALL_DEFAULT_MS 600000
-#define ROUTES_BYTES_MAX 6144 /* HELLO must stay below the broker's 8 KiB */
+#define ROUTES_BYTES_MAX (256u << 10) /* the broker takes 512 routes */
 
 static int64_t sooner(int64_t a, int64_t b)
 {
@@ -171,20 +171,20 @@ int ls_client_wait(struct ls_client *client, int timeout_ms, struct ls_error *er
     return client_until(client, is_ready, NULL, timeout_ms, "connect", err);
 }
 
-int client_check_map(struct ls_slice map, const char *what, struct ls_error *err)
+int client_check_map(struct ls_slice map, size_t max, const char *what, struct ls_error *err)
 {
     struct ls_slice rest;
     uint32_t pairs;
     if (!map.len || !wire_map_pairs(map, &pairs, &rest))
         return error_set(err, "BAD_VALUE", "%s must be one msgpack map", what);
-    if (map.len > MAP_BYTES_MAX)
-        return error_set(err, "TOO_BIG", "%s has %zu bytes, at most %d are allowed", what, map.len, MAP_BYTES_MAX);
+    if (map.len > max)
+        return error_set(err, "TOO_BIG", "%s has %zu bytes, at most %zu are allowed", what, map.len, max);
     return 0;
 }
 
 int ls_stats(struct ls_client *client, struct ls_slice map, struct ls_error *err)
 {
-    if (client_check_map(map, "the map of stats", err))
+    if (client_check_map(map, STATS_BYTES_MAX, "the map of stats", err))
         return -1;
     heart_lock(client);
     buf_clear(&client->ping);
@@ -226,7 +226,7 @@ static int check_options(const struct ls_client_options *o, struct ls_error *err
     if (o->routes.len && (!mp_valid(o->routes.data, o->routes.len, MP_DEPTH_MAX) || !mp_array(&routes, &count)))
         return error_set(err, "USAGE", "`routes` must be one msgpack array");
     if (o->routes.len > ROUTES_BYTES_MAX)
-        return error_set(err, "USAGE", "`routes` have %zu bytes, at most %d go into HELLO", o->routes.len, ROUTES_BYTES_MAX);
+        return error_set(err, "USAGE", "`routes` have %zu bytes, at most %u go into HELLO", o->routes.len, ROUTES_BYTES_MAX);
     if (o->hb_ms && (o->hb_ms < 1000 || o->hb_ms > 60000))
         return error_set(err, "USAGE", "hb_ms is %d; it must be 1000 to 60000", o->hb_ms);
     return 0;

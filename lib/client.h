@@ -207,9 +207,10 @@ int client_until(struct ls_client *client, bool (*done)(struct ls_client *client
 void client_breathe(struct ls_client *client);
 /* client_may_ask: 0, or -1 with the reason why this client has ended. */
 int client_may_ask(const struct ls_client *client, struct ls_error *err);
-/* client_check_map: `map` is one well-formed msgpack map of at most MAP_BYTES_MAX; else BAD_VALUE, TOO_BIG. */
-#define MAP_BYTES_MAX 4096
-int client_check_map(struct ls_slice map, const char *what, struct ls_error *err);
+/* client_check_map: `map` is one well-formed msgpack map of at most `max` bytes; else BAD_VALUE, TOO_BIG. */
+#define STATS_BYTES_MAX 4096
+#define ABOUT_BYTES_MAX 16384
+int client_check_map(struct ls_slice map, size_t max, const char *what, struct ls_error *err);
 /* client_may_wait: 0, or -1 with USAGE inside a callback. */
 int client_may_wait(const struct ls_client *client, struct ls_error *err);
 

@@ -23,7 +23,7 @@ uint32_t ls_serve(struct ls_client *client, const struct ls_service *service, st
             error_set(err, "BAD_TOPIC", "\"%.210s\" is no topic pattern", *pattern);
             return 0;
         }
-    if (service->about.len && client_check_map(service->about, "`about` of a service", err))
+    if (service->about.len && client_check_map(service->about, ABOUT_BYTES_MAX, "`about` of a service", err))
         return 0;
     struct subscription *sub = subscription_new(client, true);
     sub->callbacks = *service;
@@ -43,7 +43,7 @@ int ls_service_update(struct ls_client *client, uint32_t subscription, uint32_t 
     struct subscription *sub = subscription_find(client, subscription);
     if (!sub || !sub->service)
         return error_set(err, "NOT_FOUND", "there is no service %u", subscription);
-    if (about.len && client_check_map(about, "`about` of a service", err))
+    if (about.len && client_check_map(about, ABOUT_BYTES_MAX, "`about` of a service", err))
         return -1;
     sub->slots = slots;
     if (about.len) {

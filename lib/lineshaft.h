@@ -153,7 +153,7 @@ int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *er
  * nothing, ends the session. The thread takes no signals.
  *
  * ls_stats sets the numbers that travel with signs of life: one msgpack map {name: number} of at most 4 KiB, shown by
- * `ADM stats` and /metrics until the next. From then on one is sent at least every hb_ms. BAD_VALUE, TOO_BIG. */
+ * ADM `sessions` and /metrics until the next. From then on one is sent at least every hb_ms. BAD_VALUE, TOO_BIG. */
 int ls_stats(struct ls_client *client, struct ls_slice map, struct ls_error *err);
 
 /* ls_client_fd and ls_client_due let the client live in another poll loop: before each poll ask ls_client_due for the
@@ -335,7 +335,7 @@ struct ls_call {
 struct ls_service {
     const char *const *topics; /* patterns, NULL-terminated; copied */
     uint32_t slots;            /* requests at a time, default 1 */
-    struct ls_slice about;     /* what it says of itself (ADM services): one msgpack map of at most 4 KiB, copied; or empty */
+    struct ls_slice about;     /* what it says of itself (ADM services): one msgpack map of at most 16 KiB, copied; or empty */
     /* A request came: answer with ls_reply or ls_reply_error, now or later. */
     void (*request)(void *arg, struct ls_call *call, const struct ls_event *request);
     /* Nobody waits any more; may be NULL. Reasons: the protocol's (cancelled, timeout, gone), "lost" (the session

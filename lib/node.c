@@ -150,7 +150,7 @@ static void check_drain(struct node *node)
 
 static int wait_ms(struct node *node)
 {
-    int64_t now = clock_mono_ms(), at = now + node->config.hb_ms; /* the numbers are looked at so often */
+    int64_t now = clock_mono_ms(), at = now + NODE_STATS_EVERY_MS;
     int due = ls_client_due(node->client);
     at = heap_next(&node->timers) < at ? heap_next(&node->timers) : at;
     at = node->tick_at < at ? node->tick_at : at;

@@ -80,7 +80,7 @@ void node_working(struct node *node, uint32_t subscription, uint64_t seq);
  * soon as there is room. Everything is copied. */
 void node_publish(struct node *node, const struct ls_event *event);
 
-/* node_about sets what this node says of its service (`about` in SUB and ADM services): one msgpack map of at most 4 KiB.
+/* node_about sets what this node says of its service (`about` in SUB and ADM services): one msgpack map of at most 16 KiB.
  * It may be called in open and at any time later. */
 void node_about(struct node *node, struct ls_slice map);
 

@@ -10,6 +10,8 @@
 /* The inside of the node runner, shared by lib/node*.c only. node.c holds the loop and the life of a node, node_config.c
  * reads the environment, node_work.c does what crosses the bus, node_watch.c the descriptors. */
 
+#define NODE_STATS_EVERY_MS 1000 /* a node looks at its numbers so often, and tells them when they have changed */
+
 /* What the environment says. Everything is owned; node_config_free frees it. */
 struct node_config {
     char *name, *member, *consumer; /* consumer NULL: takes nothing */

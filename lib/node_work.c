@@ -12,10 +12,9 @@
 #include "lib/wire.h"
 #include "lib/xmem.h"
 
-#define ABOUT_BYTES_MAX 4096
+#define ABOUT_BYTES_MAX 16384
 #define KEPT_BYTES_MAX ((size_t) 64 << 20)
 #define COMPLAIN_EVERY_MS 1000
-#define STATS_EVERY_MS 1000
 
 /* ---- events ---- */
 
@@ -186,7 +185,7 @@ void node_about(struct node *node, struct ls_slice map)
     struct ls_slice rest;
     uint32_t pairs;
     if (!map.len || map.len > ABOUT_BYTES_MAX || !wire_map_pairs(map, &pairs, &rest)) {
-        logger_put(LEVEL_ERROR, "about", "what the node says of itself must be one msgpack map of at most 4096 bytes", "bytes=%zu",
+        logger_put(LEVEL_ERROR, "about", "what the node says of itself must be one msgpack map of at most 16384 bytes", "bytes=%zu",
                    map.len);
         return;
     }
@@ -318,7 +317,7 @@ void node_work_turn(struct node *node)
 {
     while (!STAILQ_EMPTY(&node->kept) && publish(node, &STAILQ_FIRST(&node->kept)->event))
         drop_first_kept(node);
-    if (node->turn_ms - node->stats_at < STATS_EVERY_MS)
+    if (node->turn_ms - node->stats_at < NODE_STATS_EVERY_MS)
         return;
     struct ls_counters counters;
     size_t bytes = node->counter_count * sizeof *node->counters;

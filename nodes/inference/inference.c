@@ -11,7 +11,7 @@
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
-#define ABOUT_BYTES_MAX 4096
+#define ABOUT_BYTES_MAX 16384
 #define BYTES_PER_TOKEN 4 /* of English text, roughly; only for usage that is marked as estimated */
 
 static double mono_ms(void)
@@ -103,14 +103,17 @@ void turn_estimate(const struct turn *turn, struct usage *usage)
 
 int turn_add(struct turn *turn, const struct delta *delta, struct ls_error *err)
 {
-    if (!turn->answer.bytes) {
-        inference_count(turn->inference, METRIC_FIRST_TOKENS, 1);
-        inference_count(turn->inference, METRIC_FIRST_TOKEN_MS, clock_mono_ms() - turn->begun_ms);
-    }
+    uint64_t before = turn->answer.bytes;
     if (!turn->fresh)
         LIST_INSERT_HEAD(&turn->inference->fresh, turn, fresh_link);
     turn->fresh = true;
-    return answer_add(&turn->answer, delta, err);
+    if (answer_add(&turn->answer, delta, err) < 0)
+        return -1;
+    if (!before && turn->answer.bytes) {
+        inference_count(turn->inference, METRIC_FIRST_TOKENS, 1);
+        inference_count(turn->inference, METRIC_FIRST_TOKEN_MS, clock_mono_ms() - turn->begun_ms);
+    }
+    return 0;
 }
 
 /* `over`: what answer_end and answer_credit returned. */
