@@ -145,6 +145,15 @@ static void on_upkeep(void *arg, struct timer *timer)
     heap_set(&b->timers, timer, b->now_ms + UPKEEP_MS);
 }
 
+static void open_signals(struct broker *b)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    b->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
 static int open_parts(struct broker *b, struct ls_error *err)
 {
     const struct broker_config *c = b->config;
@@ -155,6 +164,7 @@ static int open_parts(struct broker *b, struct ls_error *err)
                          c->host);
     if (open_schemas(b, err) < 0)
         return -1;
+    open_signals(b);
     b->device = log_device_open(c->data_dir, err);
     if (!b->device || read_uuid(b, err) < 0 || sockets_open(b, err) < 0)
         return -1;
@@ -165,11 +175,6 @@ static int open_parts(struct broker *b, struct ls_error *err)
     open_letters(b);
     for (size_t i = 0; i < b->stream_count; i++)
         state_checkpoint(&b->streams[i]); /* consumers that are new here, or changed, stand in it from now on */
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    b->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
     b->upkeep_timer.fire = on_upkeep;
     heap_set(&b->timers, &b->upkeep_timer, b->now_ms + UPKEEP_MS);
     guard_init(b);
@@ -206,34 +211,18 @@ int broker_port(const struct broker *b)
 
 /* ---- the loop ---- */
 
-enum { POLL_DEVICE = 2 * SOCK_COUNT, POLL_SIGNAL, POLL_COUNT };
-
-static void poll_items(struct broker *b, zmq_pollitem_t items[POLL_COUNT])
+static void receive(struct broker *b)
 {
-    memset(items, 0, POLL_COUNT * sizeof *items);
-    for (int i = 0; i < SOCK_COUNT; i++) {
-        items[i].socket = b->sockets.raw[i];
-        items[SOCK_COUNT + i].socket = b->sockets.monitor[i];
-    }
-    items[POLL_DEVICE].fd = log_device_fd(b->device);
-    items[POLL_SIGNAL].fd = b->signal_fd;
-    for (int i = 0; i < POLL_COUNT; i++)
-        items[i].events = ZMQ_POLLIN;
-}
-
-static void receive(struct broker *b, const zmq_pollitem_t items[POLL_COUNT])
-{
+    const bool *ready = b->sockets.ready;
     guard_events(b);
-    if ((!items[SOCK_ROUTER].revents && !b->lost_sessions) || sockets_drain(b, SOCK_ROUTER))
+    if ((!ready[SOCK_ROUTER] && !b->lost_sessions) || sockets_drain(b, SOCK_ROUTER))
         sessions_lost_end(b);
-    if (items[SOCK_PULL].revents)
+    if (ready[SOCK_PULL])
         sockets_drain(b, SOCK_PULL);
-    if (items[SOCK_SUB].revents)
+    if (ready[SOCK_SUB])
         sockets_drain(b, SOCK_SUB);
-    if (items[SOCK_LIVE].revents || items[SOCK_BATCH].revents)
+    if (ready[SOCK_LIVE] || ready[SOCK_BATCH])
         live_read_subscriptions(b);
-    if (items[POLL_SIGNAL].revents)
-        b->stopping = true;
 }
 
 /* Everything that follows from what was received, committed or became due. */
@@ -270,9 +259,8 @@ static int64_t time_to_wait(struct broker *b, int64_t wait_ms, int64_t device_ms
 
 void broker_step(struct broker *b, int64_t wait_ms)
 {
-    zmq_pollitem_t items[POLL_COUNT];
-    poll_items(b, items);
-    zmq_poll(items, POLL_COUNT, (long) time_to_wait(b, wait_ms, b->device_wait_ms));
+    if (sockets_wait(b, time_to_wait(b, wait_ms, b->device_wait_ms)))
+        b->stopping = true;
     b->turn++;
     for (size_t i = 0; b->waits_for_slow && i < b->stream_count; i++)
         b->streams[i].committed = true; /* who was slow may read again */
@@ -283,7 +271,7 @@ void broker_step(struct broker *b, int64_t wait_ms)
         b->woke_ms = b->now_ms;
     b->memory = stats_memory(b);
     routes_trim(b);
-    receive(b, items);
+    receive(b);
     heap_fire(&b->timers, b->now_ms, b);
     b->device_wait_ms = log_device_poll(b->device, b->now_ms);
     settle(b);

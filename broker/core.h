@@ -246,9 +246,15 @@ struct sockets {
     void *raw[SOCK_COUNT];
     void *monitor[SOCK_COUNT];
     unsigned attempts; /* to open them */
+    int epoll_fd;
+    bool ready[SOCK_COUNT], monitor_ready[SOCK_COUNT]; /* to be read until nothing is left */
+    bool sent[SOCK_COUNT];                             /* sent on since it was last looked at */
 };
 int sockets_open(struct broker *b, struct ls_error *err);
 void sockets_close(struct broker *b);
+/* sockets_wait waits until a socket is ready, `device_fd` or `signal_fd` is readable, or wait_ms (-1: no end) are over, and
+ * sets the flags above. True: signal_fd is readable. */
+bool sockets_wait(struct broker *b, int64_t wait_ms);
 bool sockets_drain(struct broker *b,
                    enum socket_name from); /* receives and dispatches up to a turn's share; true: all */
 

@@ -150,9 +150,11 @@ static bool read_event(struct broker *b, enum socket_name socket)
 
 void guard_events(struct broker *b)
 {
-    for (int i = 0; i < SOCK_COUNT; i++)
-        while (read_event(b, (enum socket_name) i))
+    for (int i = 0; i < SOCK_COUNT; i++) {
+        while (b->sockets.monitor_ready[i] && read_event(b, (enum socket_name) i))
             ;
+        b->sockets.monitor_ready[i] = false;
+    }
 }
 
 void guard_saw_message(struct broker *b, int fd)

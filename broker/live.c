@@ -11,6 +11,7 @@
 static void send_frame(struct broker *b, enum socket_name name, const void *data, size_t len, int more)
 {
     b->live_bytes += len;
+    b->sockets.sent[name] = true;
     zmq_send(b->sockets.raw[name], data, len, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)); /* best effort by contract */
 }
 
@@ -39,6 +40,7 @@ void live_read_subscriptions(struct broker *b)
 {
     read_subscriptions(b, SOCK_LIVE, &b->live_subs);
     read_subscriptions(b, SOCK_BATCH, &b->batch_subs);
+    b->sockets.ready[SOCK_LIVE] = b->sockets.ready[SOCK_BATCH] = false;
 }
 
 static void pack_delivery(struct buf *map, const struct stream *stream, uint64_t seq, int64_t ts_us)

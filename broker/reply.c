@@ -8,6 +8,7 @@
 
 static bool send_bytes(struct session *s, const void *data, size_t len, int more)
 {
+    s->broker->sockets.sent[SOCK_ROUTER] = true;
     return zmq_send(s->broker->sockets.raw[SOCK_ROUTER], data, len, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0;
 }
 

@@ -3,7 +3,10 @@
 #include "broker/core.h"
 
 #include <czmq.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
+
+#include "broker/log/log.h"
 
 /* A turn takes at most so much from one socket, so that timers, commits and the other sockets get theirs. */
 #define DRAIN_MESSAGES 1000
@@ -120,13 +123,81 @@ static int bind_all(struct broker *b, struct ls_error *err)
     return bind_ipc(b, err);
 }
 
+/* ---- waiting ----
+ *
+ * A socket's descriptor is readable while it has commands to process, which is not the same as messages: any operation on the
+ * socket may process them (zmq_getsockopt(3), ZMQ_FD). So a socket is read when its descriptor says so, always to its end,
+ * and looked at once more after something was sent on it. zmq_poll does the same for every socket at every call, at the
+ * price of some twenty system calls a turn. */
+
+enum { WATCH_MONITOR = SOCK_COUNT, WATCH_DEVICE = 2 * SOCK_COUNT, WATCH_SIGNAL, WATCH_COUNT };
+
+static int watch(struct broker *b, int fd, uint32_t what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = what};
+    return fd < 0 ? 0 : epoll_ctl(b->sockets.epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static int fd_of(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+    zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
+static int watch_all(struct broker *b, struct ls_error *err)
+{
+    struct sockets *s = &b->sockets;
+    int bad = 0;
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    for (uint32_t i = 0; i < SOCK_COUNT && s->epoll_fd >= 0; i++) {
+        bad |= watch(b, fd_of(s->raw[i]), i) | watch(b, fd_of(s->monitor[i]), WATCH_MONITOR + i);
+        s->ready[i] = s->monitor_ready[i] = true; /* what came before the watch */
+    }
+    bad |= s->epoll_fd < 0 || watch(b, log_device_fd(b->device), WATCH_DEVICE) || watch(b, b->signal_fd, WATCH_SIGNAL);
+    return bad ? error_set(err, "SYSTEM", "cannot watch the sockets: %s", strerror(errno)) : 0;
+}
+
+static bool has_input(void *socket)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+}
+
+bool sockets_wait(struct broker *b, int64_t wait_ms)
+{
+    struct sockets *s = &b->sockets;
+    struct epoll_event events[WATCH_COUNT];
+    bool signalled = false;
+    for (int i = 0; i < SOCK_COUNT; i++) {
+        s->ready[i] = s->ready[i] || (s->sent[i] && has_input(s->raw[i]));
+        s->sent[i] = false;
+        if (s->ready[i])
+            wait_ms = 0;
+    }
+    int count = epoll_wait(s->epoll_fd, events, WATCH_COUNT, wait_ms > INT32_MAX ? INT32_MAX : (int) wait_ms);
+    for (int i = 0; i < count; i++) {
+        uint32_t what = events[i].data.u32;
+        if (what < WATCH_MONITOR)
+            s->ready[what] = true;
+        else if (what < WATCH_DEVICE)
+            s->monitor_ready[what - WATCH_MONITOR] = true;
+        signalled |= what == WATCH_SIGNAL;
+    }
+    return signalled;
+}
+
+/* ---- opening and closing ---- */
+
 int sockets_open(struct broker *b, struct ls_error *err)
 {
     for (int attempt = 0;; attempt++) {
         if (open_all(b, err) < 0)
             return -1;
         if (bind_all(b, err) == 0)
-            return 0;
+            return watch_all(b, err);
         sockets_close(b);
         if (b->config->port || attempt == 20)
             return -1;
@@ -135,6 +206,9 @@ int sockets_open(struct broker *b, struct ls_error *err)
 
 void sockets_close(struct broker *b)
 {
+    if (b->sockets.epoll_fd > 0)
+        close(b->sockets.epoll_fd);
+    b->sockets.epoll_fd = 0;
     for (int i = 0; i < SOCK_COUNT; i++) {
         if (b->sockets.monitor[i]) {
             zmq_socket_monitor(b->sockets.raw[i], NULL, 0);
@@ -147,14 +221,18 @@ void sockets_close(struct broker *b)
     }
 }
 
+/* ---- reading ---- */
+
 bool sockets_drain(struct broker *b, enum socket_name from)
 {
     enum origin origin = from == SOCK_ROUTER ? FROM_ROUTER : from == SOCK_PULL ? FROM_PULL : FROM_SUB;
     struct message m;
     size_t bytes = 0;
     for (int i = 0; i < DRAIN_MESSAGES && bytes < DRAIN_BYTES; i++) {
-        if (!message_receive(b, origin, &m))
+        if (!message_receive(b, origin, &m)) {
+            b->sockets.ready[from] = b->sockets.sent[from] = false;
             return true;
+        }
         b->counters[C_MESSAGES_IN]++;
         if (origin == FROM_ROUTER)
             m.session = session_require(b, &m);

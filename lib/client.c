@@ -57,7 +57,7 @@ static int drain(struct ls_client *client)
 {
     int count = 0;
     int64_t started = clock_mono_ms();
-    while (client->socket && session_receive(client)) {
+    while (client->socket && client->ready && session_receive(client)) {
         if (++count >= STEP_MESSAGES_MAX || clock_mono_ms() - started >= STEP_MS_MAX)
             break;
     }
@@ -75,7 +75,7 @@ static int64_t due_at(const struct ls_client *client, int64_t now)
 int ls_client_due(struct ls_client *client)
 {
     int64_t now = clock_mono_ms(), at = due_at(client, now);
-    if (client->broken || session_has_input(client, client->socket) || session_has_input(client, client->monitor))
+    if (client->broken || session_has_input(client))
         return 0;
     if (at == INT64_MAX)
         return -1;
@@ -89,18 +89,13 @@ int ls_client_fd(const struct ls_client *client)
 
 static void wait_for_input(struct ls_client *client, int timeout_ms)
 {
+    if (!timeout_ms || client->ready)
+        return; /* looked at already */
     int due = ls_client_due(client);
     if (timeout_ms < 0 || (due >= 0 && due < timeout_ms))
         timeout_ms = due;
-    if (!timeout_ms)
-        return;
-    if (client->heart) { /* zmq_poll would use the socket without the lock */
-        struct epoll_event event;
-        epoll_wait(client->epoll_fd, &event, 1, timeout_ms);
-        return;
-    }
-    zmq_pollitem_t items[] = {{client->socket, 0, ZMQ_POLLIN, 0}, {client->monitor, 0, ZMQ_POLLIN, 0}};
-    zmq_poll(items, client->socket ? 2 : 0, timeout_ms); /* an interrupted wait is a short one */
+    if (timeout_ms)
+        session_look(client, timeout_ms); /* an interrupted wait is a short one */
 }
 
 int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *err)
@@ -111,6 +106,7 @@ int ls_client_step(struct ls_client *client, int timeout_ms, struct ls_error *er
     heart_stepped(client);
     int handled = 0;
     if (client->phase != CLIENT_ENDED) {
+        session_look(client, 0);
         tick(client);
         wait_for_input(client, timeout_ms);
         handled = drain(client);

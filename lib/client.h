@@ -128,6 +128,8 @@ struct ls_client {
     bool own_context, stepping, broken;
     bool dirty;                    /* something was asked for that the next step sends */
     int epoll_fd;
+    bool ready, monitor_ready;     /* the socket, its monitor: to be read until nothing is left */
+    _Atomic bool sent;             /* sent on since the socket was last looked at */
     enum client_phase phase;
     struct ls_error why;           /* of the last loss, or the end */
     bool told_lost;                /* one notice per outage */
@@ -170,7 +172,10 @@ void session_tick(struct ls_client *client, int64_t now_ms);
 int64_t session_due(const struct ls_client *client);
 /* session_receive takes one message off the socket and handles it; false if there is none. */
 bool session_receive(struct ls_client *client);
-bool session_has_input(struct ls_client *client, void *socket);
+/* session_look waits up to timeout_ms (0: not at all) for something to read and sets ready and monitor_ready. session_has_input:
+ * there is something to read that no descriptor tells of. */
+void session_look(struct ls_client *client, int timeout_ms);
+bool session_has_input(struct ls_client *client);
 void session_ping(struct ls_client *client, int64_t now_ms);
 /* session_beat sends PING for the heart, which holds the lock; true if messages wait to be read. */
 bool session_beat(struct ls_client *client, int64_t now_ms);

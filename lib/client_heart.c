@@ -140,7 +140,7 @@ static void heart_free(struct ls_client *client)
 int heart_open(struct ls_client *client, struct ls_error *err)
 {
     struct heart *heart = client->heart = xcalloc(1, sizeof *heart);
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = heart};
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -55,6 +55,7 @@ static bool send_message(struct ls_client *client, const char *verb, const struc
     heart_lock(client);
     bool sent = send_frames(client, verb, header, body);
     heart_unlock(client);
+    client->sent = true;
     client->spoke_at = clock_mono_ms();
     client->broken |= !sent; /* the pipe is gone: the monitor will say so too */
     return sent;
@@ -93,12 +94,13 @@ void session_close_socket(struct ls_client *client)
         zmq_close(client->monitor);
     zmq_close(client->socket);
     client->socket = client->monitor = NULL;
+    client->ready = client->monitor_ready = client->sent = false;
     heart_unlock(client);
 }
 
 static int watch(struct ls_client *client, void *socket)
 {
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = socket};
     int fd;
     size_t size = sizeof fd;
     return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) || epoll_ctl(client->epoll_fd, EPOLL_CTL_ADD, fd, &event);
@@ -123,6 +125,7 @@ static int open_socket(struct ls_client *client)
     if (!client->monitor || zmq_socket_monitor(client->socket, where, events) || zmq_connect(client->monitor, where) ||
         zmq_connect(client->socket, client->address))
         return -1;
+    client->ready = client->monitor_ready = true; /* what came before the watch */
     return watch(client, client->socket) || watch(client, client->monitor) ? -1 : 0;
 }
 
@@ -396,6 +399,7 @@ static bool receive(struct ls_client *client, void (*handle)(struct ls_client *c
     heart_lock(client);
     int count = take_frames(client, frames);
     heart_unlock(client);
+    client->ready = count > 0;
     if (!count)
         return false;
     for (int i = 0; i < count; i++)
@@ -420,8 +424,9 @@ static bool monitor_says_lost(struct ls_client *client)
     bool lost = client->broken;
     zmq_msg_t frame;
     zmq_msg_init(&frame);
-    while (client->monitor && zmq_msg_recv(&frame, client->monitor, ZMQ_DONTWAIT) >= 0)
+    while (client->monitor_ready && client->monitor && zmq_msg_recv(&frame, client->monitor, ZMQ_DONTWAIT) >= 0)
         lost = true; /* only ends of connections were asked for */
+    client->monitor_ready = false;
     zmq_msg_close(&frame);
     return lost;
 }
@@ -443,6 +448,7 @@ bool session_beat(struct ls_client *client, int64_t now)
 {
     client->pinged_at = client->spoke_at = now;
     send_frames(client, "PING", &client->ping, (struct ls_slice){0}); /* a broken pipe is the monitor's to tell */
+    client->sent = true;
     return has_input(client->socket);
 }
 
@@ -475,12 +481,28 @@ int64_t session_due(const struct ls_client *client)
     return INT64_MAX;
 }
 
-bool session_has_input(struct ls_client *client, void *socket)
+/* A descriptor of libzmq is readable while its socket has commands to process; any operation on the socket may process them
+ * and leave messages that no descriptor tells of (zmq_getsockopt(3), ZMQ_FD). So a socket is read to its end when its
+ * descriptor says so, and looked at once more after something was sent on it. */
+bool session_has_input(struct ls_client *client)
 {
-    heart_lock(client);
-    bool has = has_input(socket);
-    heart_unlock(client);
-    return has;
+    if (!client->ready && client->sent) {
+        heart_lock(client);
+        client->sent = false;
+        client->ready = has_input(client->socket);
+        heart_unlock(client);
+    }
+    return client->ready;
+}
+
+void session_look(struct ls_client *client, int timeout_ms)
+{
+    struct epoll_event events[4];
+    int count = epoll_wait(client->epoll_fd, events, 4, session_has_input(client) ? 0 : timeout_ms);
+    for (int i = 0; i < count; i++) {
+        client->ready |= events[i].data.ptr == client->socket;
+        client->monitor_ready |= events[i].data.ptr == client->monitor;
+    }
 }
 
 void session_tick(struct ls_client *client, int64_t now)
@@ -490,7 +512,7 @@ void session_tick(struct ls_client *client, int64_t now)
     if (client->phase != CLIENT_CONNECTING && client->phase != CLIENT_READY)
         return;
     /* What has arrived comes first: it may be a good-bye, or the sign of life that seems to be missing. */
-    if (!session_has_input(client, client->socket)) {
+    if (!session_has_input(client)) {
         if (monitor_says_lost(client))
             lose_unreachable(client, client->phase == CLIENT_READY ? "lost the connection to" : "cannot connect to");
         else if (now >= silent_at(client))
@@ -521,9 +543,9 @@ void session_bye(struct ls_client *client)
     client_send(client, "BYE", h, (struct ls_slice){0});
     while (client->phase == CLIENT_READY) {
         int64_t left = until - clock_mono_ms();
-        zmq_pollitem_t items[] = {{client->socket, 0, ZMQ_POLLIN, 0}, {client->monitor, 0, ZMQ_POLLIN, 0}};
-        if (left <= 0 || (zmq_poll(items, 2, left) < 0 && errno != EINTR))
+        if (left <= 0)
             break;
+        session_look(client, (int) left);
         if (!receive(client, on_last_words) && monitor_says_lost(client))
             break;
     }

@@ -2,7 +2,6 @@
 /* Answers: JSON, errors in the two forms that clients read, failures on the bus as HTTP statuses; and request bodies. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/json.h"
@@ -15,15 +14,6 @@ void answer_json(struct visit *v, unsigned status, const struct buf *json)
 {
     http_answer_header(v->x, "Content-Type", "application/json");
     http_answer(v->x, status, ls_bytes(json->data, json->len));
-}
-
-void answer_json_object(struct visit *v, unsigned status, json_t *json)
-{
-    char *text = json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    http_answer_header(v->x, "Content-Type", "application/json");
-    http_answer(v->x, status, ls_str(text));
-    free(text);
 }
 
 /* The error classes of the OpenAI API by status. */
@@ -149,6 +139,11 @@ void answer_bus_error(struct visit *v, const struct ls_error *err)
     answer_problem(v, &(struct problem){.status = bus_error_status(err), .code = code, .retry_ms = err->retry_ms}, "%s", err->text);
 }
 
+void answer_no_bus(struct visit *v)
+{
+    answer_problem(v, &(struct problem){.status = 503, .code = "no_bus"}, "the bus cannot be reached; trying again by itself");
+}
+
 /* ---- request bodies ---- */
 
 static bool too_deep(const json_t *json, int depth)
@@ -191,13 +186,55 @@ json_t *body_json(struct visit *v)
     return json;
 }
 
+static void write_object(struct buf *out, const json_t *object)
+{
+    const char *key, *comma = "";
+    json_t *item;
+    buf_add_byte(out, '{');
+    json_object_foreach((json_t *) (uintptr_t) object, key, item) {
+        buf_addf(out, "%s", comma);
+        comma = ",";
+        json_put_text(out, key);
+        buf_add_byte(out, ':');
+        json_write(out, item);
+    }
+    buf_add_byte(out, '}');
+}
+
+static void write_array(struct buf *out, const json_t *array)
+{
+    const json_t *item;
+    size_t i;
+    buf_add_byte(out, '[');
+    json_array_foreach(array, i, item) {
+        buf_addf(out, "%s", i ? "," : "");
+        json_write(out, item);
+    }
+    buf_add_byte(out, ']');
+}
+
+/* jansson would write 0.7 as 0.69999999999999996. */
+void json_write(struct buf *out, const json_t *json)
+{
+    if (json_is_object(json))
+        write_object(out, json);
+    else if (json_is_array(json))
+        write_array(out, json);
+    else if (json_is_string(json))
+        json_put_string(out, json_string_value(json), json_string_length(json));
+    else if (json_is_integer(json))
+        buf_addf(out, "%lld", (long long) json_integer_value(json));
+    else if (json_is_real(json))
+        json_put_double(out, json_real_value(json));
+    else
+        buf_addf(out, "%s", json_is_true(json) ? "true" : json_is_false(json) ? "false" : "null");
+}
+
 void pack_data(struct buf *body, const json_t *data)
 {
     buf_clear(body);
     if (json_is_object(data) || json_is_array(data)) {
-        char *text = json_dumps(data, JSON_COMPACT);
-        buf_add(body, text, strlen(text));
-        free(text);
+        json_write(body, data);
     } else if (json_is_integer(data) && (json_integer_value(data) == '{' || json_integer_value(data) == '[')) {
         buf_addf(body, "\xcc%c", (int) json_integer_value(data)); /* in one byte it would look like JSON */
     } else if (json_is_integer(data)) {

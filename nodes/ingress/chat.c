@@ -85,7 +85,7 @@ static void on_gone(void *work)
     t->v->work = NULL;
     t->v = NULL;
     ++*node_metric(t->in->node, METRIC_CHATS_CANCELLED);
-    event_cancelled(t, "disconnect");
+    event_cancelled(t, t->in->closing ? "shutdown" : "disconnect");
     if (t->request)
         ls_request_cancel(node_client(t->in->node), t->request); /* its end frees the turn */
     turn_over(t);
@@ -120,44 +120,11 @@ static void complete(struct turn *t)
 
 /* ---- parts ---- */
 
-static bool copy_text(char **to, struct ls_slice text)
+/* What is longer than events may tell (schemas/chat.completed.yaml) is not told at all. */
+static void copy_text(char **to, struct ls_slice text, size_t max)
 {
-    if (!*to && text.len)
+    if (!*to && text.len && text.len <= max)
         *to = xstrndup(text.data, text.len);
-    return *to != NULL;
-}
-
-bool piece_read(struct piece *piece, struct ls_slice part)
-{
-    static const struct {
-        const char *name;
-        size_t offset;
-    } TEXTS[] = {
-#define MEMBER(name, member) {name, offsetof(struct piece, member)}
-        MEMBER("text", text), MEMBER("reasoning", reasoning), MEMBER("refusal", refusal), MEMBER("tool_calls", tool_calls),
-        MEMBER("logprobs", logprobs), MEMBER("finish_reason", finish), MEMBER("model", model), MEMBER("version", version),
-        MEMBER("worker", worker),
-#undef MEMBER
-    };
-    struct mp r = mp_over(part.data, part.len);
-    struct mp_slice key, text;
-    uint32_t pairs;
-    *piece = (struct piece){0};
-    if (!mp_map(&r, &pairs))
-        return false;
-    for (; pairs && mp_str(&r, &key); pairs--) {
-        struct mp value = r;
-        if (!mp_skip(&r))
-            return false;
-        if (mp_is(key, "index"))
-            mp_uint(&value, &piece->index);
-        else if (mp_is(key, "usage") && mp_peek(&value) == MP_MAP)
-            piece->usage = ls_bytes(value.p, (size_t) (r.p - value.p));
-        for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
-            if (mp_is(key, TEXTS[i].name) && mp_str(&value, &text))
-                *(struct ls_slice *) (void *) ((char *) piece + TEXTS[i].offset) = ls_bytes(text.data, text.len);
-    }
-    return pairs == 0;
 }
 
 static struct choice *choice_of(struct turn *t, uint64_t index)
@@ -172,36 +139,28 @@ static struct choice *choice_of(struct turn *t, uint64_t index)
     return &t->choices[index];
 }
 
-/* Text is kept for the event; of a stream only so much, as nobody waits for the whole. */
-static void keep_text(const struct turn *t, struct choice *c, struct buf *kept, struct ls_slice text)
-{
-    if (t->stream && kept->len + text.len > TURN_TEXT_MAX)
-        c->cut = true;
-    else if (!c->cut && text.len)
-        buf_add(kept, text.data, text.len);
-}
-
-static bool take_piece(struct turn *t, const struct piece *p)
+/* NULL, or what went wrong, and its code. */
+static const char *take_piece(struct turn *t, const struct piece *p, const char **code)
 {
     struct choice *c = choice_of(t, p->index);
+    *code = "bad_worker";
     if (!c)
-        return false;
-    copy_text(&t->worker, p->worker);
-    copy_text(&t->version, p->version);
-    copy_text(&t->answered_by, p->model);
+        return "the worker answered with more choices than there can be";
+    copy_text(&t->worker, p->worker, 200);
+    copy_text(&t->version, p->version, 20);
+    copy_text(&t->answered_by, p->model, 256);
     t->pieces += p->text.len > 0;
-    keep_text(t, c, &c->text, p->text);
-    keep_text(t, c, &c->reasoning, p->reasoning);
-    keep_text(t, c, &c->refusal, p->refusal);
     if (p->usage.len) {
         buf_clear(&t->usage);
         buf_add(&t->usage, p->usage.data, p->usage.len);
     }
-    whole_piece(c, p);
-    bool ok = !t->stream || stream_piece(t, c, p);
+    const char *wrong = piece_gather(t, c, p);
+    if (wrong)
+        return wrong;
     if (p->finish.len)
         snprintf(c->finish, sizeof c->finish, "%.*s", (int) p->finish.len, p->finish.data);
-    return ok;
+    *code = "slow_client";
+    return !t->stream || stream_piece(t, c, p) ? NULL : "the client does not read its stream";
 }
 
 static bool all_finished(const struct turn *t)
@@ -250,6 +209,7 @@ static void on_part(void *arg, const struct ls_part *part)
 {
     struct turn *t = arg;
     struct piece piece;
+    const char *wrong, *code = "bad_worker";
     bool end = part->err || part->last;
     if (end)
         t->request = 0;
@@ -266,10 +226,8 @@ static void on_part(void *arg, const struct ls_part *part)
         t->first_ms = turn_now_ms();
         *node_metric(t->in->node, METRIC_FIRST_TOKEN_MS) += (int64_t) (t->first_ms - t->begun_ms);
     }
-    if (!piece_read(&piece, part->body)) {
-        fail(t, &(struct problem){.status = 502, .code = "bad_worker"}, "the worker sent a part that is no msgpack map");
-    } else if (!take_piece(t, &piece)) {
-        fail(t, &(struct problem){.status = 502, .code = "slow_client"}, "the client does not read its stream");
+    if ((wrong = piece_read(&piece, part->body)) || (wrong = take_piece(t, &piece, &code))) {
+        fail(t, &(struct problem){.status = 502, .code = code}, wrong);
     } else if (end && !all_finished(t)) {
         fail(t, &(struct problem){.status = 502, .code = "bad_worker"}, "the worker ended without a finish_reason");
     } else if (end) {
@@ -305,7 +263,7 @@ static void ask_worker(void *arg)
     struct ls_error err;
     t->waiting = false;
     const struct model *model = directory_model(t->in, t->model);
-    if (!model && !t->in->connected) {
+    if (!t->in->connected) {
         fail(t, &(struct problem){.status = 503, .code = "no_bus"}, "the bus cannot be reached; trying again by itself");
     } else if (!model) {
         char text[512];
@@ -315,6 +273,32 @@ static void ask_worker(void *arg)
     } else if (send_request(t, model->topic, &err)) {
         fail_by_worker(t, &err);
     }
+}
+
+static void record(struct turn *t)
+{
+    event_request(t);
+    json_decref(t->body);
+    t->body = NULL;
+}
+
+/* The usual case. The record follows the request on the same connection: the worker need not wait for the log's work. */
+static void ask_and_record(struct turn *t, const struct model *model)
+{
+    struct ls_error err;
+    int rc = send_request(t, model->topic, &err);
+    record(t);
+    if (rc)
+        fail_by_worker(t, &err);
+}
+
+static void record_and_look(struct turn *t)
+{
+    record(t);
+    t->wait = (struct directory_wait){.fn = ask_worker, .arg = t};
+    t->waiting = directory_refresh(t->in, &t->wait);
+    if (!t->waiting)
+        ask_worker(t);
 }
 
 static void on_timer(void *arg, struct timer *timer)
@@ -328,6 +312,15 @@ static void on_timer(void *arg, struct timer *timer)
         silent = 0;
     }
     node_timer_set(t->in->node, timer, t->in->options->keep_alive - (int64_t) silent);
+}
+
+/* Printable ASCII: other bytes could not stand in events, which are UTF-8. */
+static bool is_chat_id(const char *text)
+{
+    size_t len = 0;
+    while (text[len] >= ' ' && text[len] <= '~')
+        len++;
+    return len && len <= 200 && !text[len];
 }
 
 static struct turn *turn_new(struct visit *v, json_t *body, bool completion)
@@ -349,7 +342,7 @@ static struct turn *turn_new(struct visit *v, json_t *body, bool completion)
     t->begun_ms = turn_now_ms();
     snprintf(t->id, sizeof t->id, "%s%s", completion ? "cmpl-" : "chatcmpl-", id);
     snprintf(t->request_id, sizeof t->request_id, "%s", v->request_id);
-    snprintf(t->chat_id, sizeof t->chat_id, "%s", chat && strlen(chat) <= 200 && *chat ? chat : v->request_id);
+    snprintf(t->chat_id, sizeof t->chat_id, "%s", chat && is_chat_id(chat) ? chat : v->request_id);
     trace_begin(http_header(v->x, "traceparent"), t->trace);
     t->timer.fire = on_timer;
     LIST_INSERT_HEAD(&t->in->turns, t, link);
@@ -381,14 +374,11 @@ static void begin(struct visit *v, bool completion)
     ++*node_metric(t->in->node, METRIC_CHATS_OPEN);
     if (t->stream)
         node_timer_set(t->in->node, &t->timer, t->in->options->hold);
-    event_request(t);
-    json_decref(t->body);
-    t->body = NULL;
-    t->wait.fn = ask_worker;
-    t->wait.arg = t;
-    t->waiting = !directory_model(t->in, t->model) && directory_refresh(t->in, &t->wait);
-    if (!t->waiting)
-        ask_worker(t);
+    const struct model *model = directory_model(t->in, t->model);
+    if (model && t->in->connected)
+        ask_and_record(t, model);
+    else
+        record_and_look(t);
 }
 
 void handle_chat(struct visit *v)

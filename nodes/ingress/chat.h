@@ -4,7 +4,7 @@
 #include "nodes/ingress/ingress.h"
 
 /* A chat turn, shared by the chat*.c files: chat.c is its life, chat_body.c checks what was asked, chat_stream.c and
- * chat_whole.c write the two forms of the answer, chat_event.c records it on the bus. */
+ * chat_whole.c write the two forms of the answer, chat_piece.c reads and gathers its parts, chat_event.c records it on the bus. */
 
 struct choice {
     struct buf text, reasoning, refusal;
@@ -16,6 +16,7 @@ struct choice {
 
 #define TURN_TEXT_MAX (512u << 10) /* of an answer's text that is kept for the event of a stream */
 #define TURN_CHOICES_MAX 128
+#define TURN_ANSWER_MAX (64u << 20) /* of a choice that is gathered to be answered as a whole */
 
 struct turn {
     LIST_ENTRY(turn) link;
@@ -52,9 +53,13 @@ bool chat_body_check(struct visit *v, const json_t *body, bool completion);
 struct piece {
     struct ls_slice text, reasoning, refusal, tool_calls, logprobs, finish, model, version, worker, usage;
     uint64_t index;
+    char version_text[24]; /* of a version that is a number */
 };
-/* piece_read: false if the part is no msgpack map. */
-bool piece_read(struct piece *piece, struct ls_slice part);
+
+/* chat_piece.c. Both: NULL, or what the worker did wrong. */
+const char *piece_read(struct piece *piece, struct ls_slice part);
+/* piece_gather keeps what is wanted of the piece at the end: for the event, and for the answer as a whole. */
+const char *piece_gather(const struct turn *t, struct choice *c, const struct piece *piece);
 
 /* chat_stream.c: the answer as server-sent events, form as in the OpenAI API. Nothing happens once the caller is gone. */
 void stream_start(struct turn *t);                          /* sends the header if that has not been done */
@@ -63,9 +68,7 @@ void stream_finish(struct turn *t);
 void stream_problem(struct turn *t, const struct problem *problem, const char *text);
 void stream_comment(struct turn *t);
 
-/* chat_whole.c: the answer as one JSON object. whole_piece gathers what grows in other ways than by appending text: tool calls
- * and logprobs. */
-void whole_piece(struct choice *c, const struct piece *piece);
+/* chat_whole.c: the answer as one JSON object. */
 void whole_finish(struct turn *t);
 
 /* chat_event.c: what happened, as durable events of one trace. */

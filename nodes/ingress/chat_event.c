@@ -48,10 +48,39 @@ static void put_ms(struct buf *out, const char *key, double ms)
     buf_addf(out, ",\"%s\":%.3f", key, ms);
 }
 
+static bool is_usage(struct mp_slice key, enum mp_type type)
+{
+    if (mp_is(key, "estimated"))
+        return type == MP_BOOL;
+    return key.len > 7 && memcmp(key.data + key.len - 7, "_tokens", 7) == 0 ? type == MP_UINT : type == MP_MAP;
+}
+
+/* Of the usage what the schema knows: backends add nulls and keys of their own. */
 static void put_usage(const struct turn *t, struct buf *out)
 {
+    struct mp r = mp_over(t->usage.data, t->usage.len);
+    struct mp_slice key;
+    uint32_t pairs = 0;
+    const char *comma = "";
     buf_addf(out, ",\"usage\":");
-    turn_usage(t, out);
+    if (!t->usage.len) {
+        turn_usage(t, out);
+        return;
+    }
+    buf_add_byte(out, '{');
+    for (mp_map(&r, &pairs); pairs && mp_str(&r, &key); pairs--) {
+        struct mp value = r;
+        if (!mp_skip(&r))
+            break;
+        if (!is_usage(key, mp_peek(&value)))
+            continue;
+        buf_addf(out, "%s", comma);
+        comma = ",";
+        json_put_string(out, key.data, key.len);
+        buf_add_byte(out, ':');
+        json_put_value(out, &value, SIZE_MAX);
+    }
+    buf_add_byte(out, '}');
 }
 
 static void publish(struct turn *t, const char *topic, struct buf *body)
@@ -66,6 +95,15 @@ static void publish(struct turn *t, const char *topic, struct buf *body)
     buf_fini(body);
 }
 
+/* A record must not fail for its size; true with the body emptied: it is written again without texts. */
+static bool too_long(const struct turn *t, struct buf *body)
+{
+    if (body->len < ls_client_server(node_client(t->in->node))->body_max)
+        return false;
+    buf_clear(body);
+    return true;
+}
+
 /* ---- chat.request ---- */
 
 /* The roles alone: how the conversation went, not what was said. */
@@ -78,6 +116,24 @@ static json_t *without_content(const json_t *messages)
     return out;
 }
 
+/* What callers may have written in forms that the schema does not know is left out: a record must not fail for it. */
+static json_t *as_told(const json_t *messages)
+{
+    static const char *const TEXTS[] = {"name", "tool_call_id"};
+    json_t *out = json_array(), *message;
+    size_t i;
+    json_array_foreach(messages, i, message) {
+        json_t *copy = json_copy(message);
+        for (size_t j = 0; j < sizeof TEXTS / sizeof TEXTS[0]; j++)
+            if (!json_is_string(json_object_get(copy, TEXTS[j])))
+                json_object_del(copy, TEXTS[j]);
+        if (!json_is_array(json_object_get(copy, "tool_calls")))
+            json_object_del(copy, "tool_calls");
+        json_array_append_new(out, copy);
+    }
+    return out;
+}
+
 static json_t *messages_of(const struct turn *t, bool content)
 {
     json_t *messages = json_object_get(t->body, "messages"), *prompt = json_object_get(t->body, "prompt");
@@ -85,15 +141,15 @@ static json_t *messages_of(const struct turn *t, bool content)
         return json_pack("[{s:s,s:O}]", "role", "user", "content", prompt);
     if (t->completion)
         return json_pack("[{s:s,s:n}]", "role", "user", "content");
-    return content ? json_incref(messages) : without_content(messages);
+    return content ? as_told(messages) : without_content(messages);
 }
 
 static void put_field(struct buf *out, const char *key, const json_t *value)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    if (text)
-        buf_addf(out, ",\"%s\":%s", key, text);
-    free(text);
+    if (!value || json_is_null(value))
+        return;
+    buf_addf(out, ",\"%s\":", key);
+    json_write(out, value);
 }
 
 static void put_request(const struct turn *t, bool content, struct buf *out)
@@ -117,12 +173,9 @@ static void put_request(const struct turn *t, bool content, struct buf *out)
 void event_request(struct turn *t)
 {
     struct buf body = {0};
-    const struct ls_server *server = ls_client_server(node_client(t->in->node));
     put_request(t, t->in->options->content == CONTENT_FULL, &body);
-    if (body.len >= server->body_max) { /* the record must not fail for its size */
-        buf_clear(&body);
+    if (too_long(t, &body))
         put_request(t, false, &body);
-    }
     publish(t, "chat.request", &body);
 }
 
@@ -145,22 +198,28 @@ static void put_answer(const struct turn *t, struct buf *out)
         buf_addf(out, ",\"content_cut\":true");
 }
 
+static void put_completed(const struct turn *t, bool content, struct buf *out)
+{
+    begin_body(t, out);
+    if (t->version)
+        json_put_pair(out, "version", ls_str(t->version));
+    if (content)
+        put_answer(t, out);
+    json_put_pair(out, "finish_reason", ls_str(t->choices[0].finish));
+    put_usage(t, out);
+    put_ms(out, "first_token_ms", t->first_ms - t->begun_ms);
+    put_ms(out, "duration_ms", turn_now_ms() - t->begun_ms);
+    if (t->worker)
+        json_put_pair(out, "worker", ls_str(t->worker));
+}
+
 void event_completed(struct turn *t)
 {
     struct buf body = {0};
-    double now = turn_now_ms();
-    begin_body(t, &body);
-    if (t->version)
-        json_put_pair(&body, "version", ls_str(t->version));
-    if (t->in->options->content == CONTENT_FULL)
-        put_answer(t, &body);
-    json_put_pair(&body, "finish_reason", ls_str(t->choices[0].finish));
-    put_usage(t, &body);
-    put_ms(&body, "first_token_ms", t->first_ms - t->begun_ms);
-    put_ms(&body, "duration_ms", now - t->begun_ms);
-    if (t->worker)
-        json_put_pair(&body, "worker", ls_str(t->worker));
     count_usage(t);
+    put_completed(t, t->in->options->content == CONTENT_FULL, &body);
+    if (too_long(t, &body))
+        put_completed(t, false, &body);
     publish(t, "chat.completed", &body);
 }
 

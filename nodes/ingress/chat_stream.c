@@ -6,10 +6,12 @@
 #include "lib/json.h"
 #include "nodes/ingress/chat.h"
 
+/* False: the queue is full. A client that has gone takes nothing either, but that is told by itself. */
 static bool put(struct turn *t, const struct buf *record)
 {
     t->written_ms = turn_now_ms();
-    return http_stream_write(t->v->x, ls_bytes(record->data, record->len));
+    return http_stream_write(t->v->x, ls_bytes(record->data, record->len)) ||
+           http_stream_queued(t->v->x) + record->len < STREAM_QUEUE_MAX / 2;
 }
 
 void stream_start(struct turn *t)
@@ -46,7 +48,7 @@ static bool end_chunk(struct turn *t, struct buf *out, struct ls_slice logprobs,
 {
     buf_addf(out, ",\"logprobs\":");
     if (logprobs.len)
-        buf_add(out, logprobs.data, logprobs.len);
+        json_put_copy(out, logprobs.data, logprobs.len, SIZE_MAX);
     else
         buf_addf(out, "null");
     buf_addf(out, ",\"finish_reason\":");
@@ -67,9 +69,10 @@ static void put_delta(struct buf *out, const struct piece *p)
         json_put_pair(out, "reasoning_content", p->reasoning);
     if (p->refusal.len)
         json_put_pair(out, "refusal", p->refusal);
-    if (p->tool_calls.len)
-        buf_addf(out, "%s\"tool_calls\":%.*s", out->data[out->len - 1] == '{' ? "" : ",", (int) p->tool_calls.len,
-                 p->tool_calls.data);
+    if (p->tool_calls.len) {
+        buf_addf(out, "%s\"tool_calls\":", out->data[out->len - 1] == '{' ? "" : ",");
+        json_put_copy(out, p->tool_calls.data, p->tool_calls.len, SIZE_MAX);
+    }
     buf_add_byte(out, '}');
 }
 

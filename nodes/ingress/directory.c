@@ -38,16 +38,19 @@ static void forget_models(struct directory *d)
     d->model_count = 0;
 }
 
+static void free_route(struct offered_route *r)
+{
+    free(r->method);
+    free(r->path);
+    free(r->topic);
+    free(r->summary);
+    free(r->client);
+}
+
 static void forget_routes(struct directory *d)
 {
-    for (size_t i = 0; i < d->route_count; i++) {
-        struct offered_route *r = &d->routes[i];
-        free(r->method);
-        free(r->path);
-        free(r->topic);
-        free(r->summary);
-        free(r->client);
-    }
+    for (size_t i = 0; i < d->route_count; i++)
+        free_route(&d->routes[i]);
     d->route_count = 0;
 }
 
@@ -153,10 +156,13 @@ static void take_route(struct directory *d, struct mp route, const char *unused)
 {
     (void) unused;
     d->routes = xgrow(d->routes, &d->route_room, d->route_count + 1, sizeof *d->routes);
-    struct offered_route r = {text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
-                              text_of(route, "client")};
-    if (r.method && r.path && r.topic)
-        d->routes[d->route_count++] = r;
+    struct offered_route *r = &d->routes[d->route_count];
+    *r = (struct offered_route){text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
+                                text_of(route, "client")};
+    if (r->method && r->path && r->topic && r->client)
+        d->route_count++;
+    else
+        free_route(r);
 }
 
 static int by_id(const void *a, const void *b)
@@ -259,6 +265,12 @@ void directory_open(struct ingress *in)
 void directory_connected(struct ingress *in)
 {
     ask(in->directory);
+}
+
+void directory_lost(struct ingress *in)
+{
+    if (in->directory)
+        wake_all(in->directory);
 }
 
 void directory_close(struct ingress *in)

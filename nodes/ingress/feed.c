@@ -19,6 +19,9 @@
 
 #define PATTERNS_MAX 20
 #define STREAMS_MAX 64
+/* The broker lets the windows of a session add up to 16,000: what refuses a subscription would end the node. */
+#define WINDOW 32
+#define SOURCES_MAX 400
 #define SLOW_BYTES (256u << 10) /* a feed with more unsent than this leaves its source until it has caught up */
 
 struct places {
@@ -34,13 +37,13 @@ struct source {
     char *stream;             /* NULL: all */
     uint32_t subscription;    /* 0: not yet */
     struct places places;
-    bool known;               /* places are exact: the streams were asked for, or given */
+    bool known;               /* the streams were asked for, or need not be */
     struct ls_from from;      /* with a stream: where to begin, once */
     LIST_HEAD(, feed) feeds_list;
 };
 
 struct feed {
-    LIST_ENTRY(feed) link;    /* in its source */
+    LIST_ENTRY(feed) link, all; /* in its source; of all feeds */
     struct source *source;    /* NULL: stopped while its client catches up */
     struct visit *v;
     struct feeds *feeds;
@@ -56,7 +59,9 @@ struct feed {
 struct feeds {
     struct ingress *in;
     LIST_HEAD(, source) sources;
-    size_t count;
+    LIST_HEAD(, feed) all;
+    size_t sources_count;     /* with those that the broker does not know to have ended */
+    size_t sources_ended;
     bool asking;
 };
 
@@ -160,39 +165,40 @@ static void feed_free(struct feed *f)
     free(f->key);
     free(f->stream);
     places_fini(&f->places);
-    f->feeds->count--;
+    LIST_REMOVE(f, all);
     --*node_metric(f->feeds->in->node, METRIC_FEEDS_OPEN);
     free(f);
 }
 
-static void feed_end(struct feed *f)
+/* The problem is for one that has not begun; others come back by themselves. */
+static void feed_end(struct feed *f, const struct problem *problem, const char *text)
 {
     struct visit *v = f->v;
     v->work = NULL;
     if (f->begun)
         http_stream_end(v->x);
     else
-        answer_problem(v, &(struct problem){.status = 503}, "the server is stopping");
+        answer_problem(v, problem, "%s", text);
     feed_free(f);
 }
 
-/* A record for one feed; false when the feed is over or has left its source. */
-static bool feed_put(struct feed *f, struct ls_slice record)
+/* A record for one feed, which may be over or leave its source with it. */
+static void feed_put(struct feed *f, const struct ls_event *event, struct ls_slice record)
 {
     feed_begin(f);
     bool ok = feed_write(f, record);
     if (ok)
         ++*node_metric(f->feeds->in->node, METRIC_FEED_EVENTS);
     if (ok && f->limit && --f->limit == 0) {
-        feed_end(f);
-        return false;
+        feed_end(f, NULL, NULL);
+        return;
     }
-    if (!ok || http_stream_queued(f->v->x) > SLOW_BYTES) {
-        places_copy(&f->places, &f->source->places); /* with this record, if it was taken */
-        feed_detach(f);
-        return false;
-    }
-    return true;
+    if (ok && http_stream_queued(f->v->x) <= SLOW_BYTES)
+        return;
+    places_copy(&f->places, &f->source->places);
+    if (!ok && event->seq) /* the record was not taken */
+        places_set(&f->places, event->stream.data, event->stream.len, event->seq);
+    feed_detach(f);
 }
 
 static void on_gone(void *work)
@@ -208,7 +214,12 @@ static void on_drained(void *work)
     struct feed *f = work;
     if (f->source)
         return;
+    if (f->feeds->sources_count >= SOURCES_MAX) {
+        feed_end(f, NULL, NULL); /* it comes back with its place */
+        return;
+    }
     struct source *s = source_own(f);
+    s->known = true;
     places_copy(&s->places, &f->places);
     source_start(s);
 }
@@ -231,6 +242,7 @@ static void source_free(struct source *s)
 {
     if (s->subscription)
         ls_unsubscribe(node_client(s->feeds->in->node), s->subscription);
+    s->feeds->sources_ended++;
     LIST_REMOVE(s, link);
     for (char **p = s->patterns; p && *p; p++)
         free(*p);
@@ -272,13 +284,13 @@ static struct source *source_new(const struct feed *f, const char *key)
         s->patterns[i] = xstrdup(f->patterns[i]);
     LIST_INIT(&s->feeds_list);
     LIST_INSERT_HEAD(&f->feeds->sources, s, link);
+    f->feeds->sources_count++;
     return s;
 }
 
 static struct source *source_own(struct feed *f)
 {
     struct source *s = source_new(f, NULL);
-    s->known = true;
     feed_attach(f, s);
     return s;
 }
@@ -313,7 +325,7 @@ static enum ls_verdict on_event(void *arg, const struct ls_event *event, struct 
     struct feed *next;
     for (struct feed *f = LIST_FIRST(&s->feeds_list); f; f = next) {
         next = LIST_NEXT(f, link);
-        feed_put(f, ls_bytes(record.data, record.len));
+        feed_put(f, event, ls_bytes(record.data, record.len));
     }
     buf_fini(&record);
     return LS_DONE;
@@ -323,7 +335,7 @@ static void source_start(struct source *s)
 {
     struct ls_error err;
     struct feed *f;
-    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from,
+    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from, .window = WINDOW,
                                   .positions = s->places.items, .position_count = s->places.count};
     s->subscription = ls_subscribe(node_client(s->feeds->in->node), &sub, on_event, s, &err);
     if (!s->subscription)
@@ -334,40 +346,57 @@ static void source_start(struct source *s)
 
 /* ---- where the streams stand ---- */
 
-static void take_streams(struct source *s, struct ls_slice reply)
+/* False: the stream that is asked for does not exist. */
+static bool take_streams(struct source *s, struct ls_slice reply)
 {
     struct mp at;
     uint32_t count;
+    bool found = !s->stream, all = s->from.kind == LS_FROM_ALL, placed = s->places.count || (s->from.kind && !all);
+    s->known = true;
     if (!mp_find(wire_map(reply), "streams", &at) || !mp_array(&at, &count))
-        return;
+        return found;
     for (; count; count--) {
         struct mp item = at;
         struct ls_slice name;
         uint64_t next, first = 1;
         if (!mp_skip(&at))
-            return;
-        if (!wire_str(item, "name", &name) || !wire_uint(item, "next", &next) || (name.len && *name.data == '$') ||
-            (s->stream && !ls_slice_is(name, s->stream)))
+            break;
+        if (!wire_str(item, "name", &name) || !wire_uint(item, "next", &next) ||
+            (s->stream ? !ls_slice_is(name, s->stream) : name.len && *name.data == '$'))
             continue;
+        found = true;
         wire_uint(item, "first", &first);
-        places_set(&s->places, name.data, name.len, s->from.kind == LS_FROM_ALL ? first : next);
+        if (!placed)
+            places_set(&s->places, name.data, name.len, all ? first : next);
     }
-    s->from = (struct ls_from){0};
-    s->known = true;
+    if (!placed)
+        s->from = (struct ls_from){0};
+    return found;
+}
+
+static void source_end(struct source *s, const struct problem *problem, const char *text)
+{
+    for (struct feed *f = LIST_FIRST(&s->feeds_list), *next; f; f = next) {
+        next = LIST_NEXT(f, link); /* the last one takes the source along */
+        feed_end(f, problem, text);
+    }
 }
 
 static void on_streams(void *arg, struct ls_slice reply, const struct ls_error *err)
 {
     struct feeds *feeds = arg;
-    struct source *s;
     feeds->asking = false;
-    if (err)
-        return; /* the next session asks again */
-    LIST_FOREACH(s, &feeds->sources, link)
-        if (!s->known) {
-            take_streams(s, reply);
+    for (struct source *s = LIST_FIRST(&feeds->sources), *next; s; s = next) {
+        next = LIST_NEXT(s, link);
+        if (s->known)
+            continue;
+        if (err)
+            source_end(s, &(struct problem){.status = 503, .code = "no_bus"}, err->text);
+        else if (take_streams(s, reply))
             source_start(s);
-        }
+        else
+            source_end(s, &(struct problem){.status = 422, .code = "value_error", .param = "stream"}, "there is no stream of this name");
+    }
 }
 
 static void ask_streams(struct feeds *feeds)
@@ -422,7 +451,7 @@ static bool read_from(struct feed *f, const char *text, struct ls_from *from)
         *from = (struct ls_from){LS_FROM_LAST, strtoull(number, NULL, 10)};
     else if (strncmp(text, "seq:", 4) == 0 && digits)
         *from = (struct ls_from){LS_FROM_SEQ, strtoull(number, NULL, 10)};
-    else if (clock_parse(text, strlen(text), &us))
+    else if (clock_parse(text, strlen(text), &us) && us >= 0)
         *from = (struct ls_from){LS_FROM_TIME, (uint64_t) us};
     else
         return wrong(f->v, "from", "from is new, all, last:N, seq:N or a time such as 2026-11-23T12:00:00Z"), false;
@@ -442,28 +471,34 @@ static bool read_limit(struct feed *f)
     return f->limit > 0;
 }
 
-/* A feed with a place goes there; one without shares the source of its patterns. */
-static void follow(struct feed *f, const struct ls_from *from, const char *resume)
+/* A feed with a place goes there, by itself; others share the source of their patterns. A stream that is named must exist. */
+static void follow(struct feed *f, const struct ls_from *from, const struct places *resume)
 {
-    struct source *s;
-    if (resume || from->kind) {
+    bool own = resume->count || from->kind;
+    struct source *s = own ? NULL : source_find(f->feeds, f->key);
+    bool found = s != NULL;
+    if (!found && f->feeds->sources_count >= SOURCES_MAX) {
+        feed_end(f, &(struct problem){.status = 503, .code = "too_many_feeds", .retry_ms = 5000},
+                 "too many different feeds are followed at the moment");
+        return;
+    }
+    if (own)
         s = source_own(f);
+    else if (!found)
+        s = source_new(f, f->key);
+    if (own) {
         s->from = *from;
-        s->known = resume || from->kind != LS_FROM_ALL;
-        if (resume)
-            places_parse(&s->places, resume);
-        if (s->known)
-            source_start(s);
+        places_copy(&s->places, resume);
+        s->known = resume->count && !f->stream;
     } else {
-        s = source_find(f->feeds, f->key);
-        if (!s)
-            s = source_new(f, f->key);
         feed_attach(f, s);
-        if (s->known)
-            feed_begin(f);
     }
     if (!s->known)
         ask_streams(f->feeds);
+    else if (found)
+        feed_begin(f);
+    else
+        source_start(s);
 }
 
 static bool read_query(struct feed *f, struct ls_from *from)
@@ -488,25 +523,25 @@ void handle_feed(struct visit *v)
     f->feeds = feeds;
     f->v = v;
     f->timer.fire = on_timer;
-    feeds->count++;
+    LIST_INSERT_HEAD(&feeds->all, f, all);
     ++*node_metric(feeds->in->node, METRIC_FEEDS_OPEN);
     bool ok = read_query(f, &from);
     if (ok && resume && !places_parse(&places, resume)) {
         wrong(v, "Last-Event-ID", "Last-Event-ID is the id of a record of this feed: STREAM:NUMBER, with commas between several");
         ok = false;
     } else if (ok && !feeds->in->connected) {
-        answer_problem(v, &(struct problem){.status = 503, .retry_ms = 2000}, "the bus cannot be reached; trying again by itself");
+        answer_no_bus(v);
         ok = false;
     }
-    places_fini(&places);
-    if (!ok) {
+    if (ok) {
+        v->work = f;
+        v->gone = on_gone;
+        v->drained = on_drained;
+        follow(f, &from, &places);
+    } else {
         feed_free(f);
-        return;
     }
-    v->work = f;
-    v->gone = on_gone;
-    v->drained = on_drained;
-    follow(f, &from, resume);
+    places_fini(&places);
 }
 
 /* ---- their life ---- */
@@ -516,6 +551,7 @@ void feeds_open(struct ingress *in)
     in->feeds = xcalloc(1, sizeof *in->feeds);
     in->feeds->in = in;
     LIST_INIT(&in->feeds->sources);
+    LIST_INIT(&in->feeds->all);
 }
 
 void feeds_connected(struct ingress *in)
@@ -528,19 +564,18 @@ void feeds_connected(struct ingress *in)
         }
 }
 
-size_t feeds_count(const struct ingress *in)
+/* The step of the client has told the broker of those that ended before. */
+void feeds_tick(struct ingress *in)
 {
-    return in->feeds->count;
+    in->feeds->sources_count -= in->feeds->sources_ended;
+    in->feeds->sources_ended = 0;
 }
 
 void feeds_drain(struct ingress *in)
 {
-    struct source *s;
-    while ((s = LIST_FIRST(&in->feeds->sources)) != NULL)
-        for (struct feed *f = LIST_FIRST(&s->feeds_list), *next; f; f = next) {
-            next = LIST_NEXT(f, link); /* the last one takes the source along */
-            feed_end(f);
-        }
+    struct feed *f;
+    while ((f = LIST_FIRST(&in->feeds->all)) != NULL)
+        feed_end(f, &(struct problem){.status = 503, .code = "stopping"}, "the server is stopping");
 }
 
 void feeds_close(struct ingress *in)

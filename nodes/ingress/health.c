@@ -19,7 +19,7 @@ void handle_ready(struct visit *v)
 {
     if (node_draining(v->ingress->node))
         say(v, 503, "stopping");
-    else if (!v->ingress->connected)
+    else if (!v->ingress->connected || !directory_known(v->ingress))
         say(v, 503, "not connected to the bus");
     else
         say(v, 200, "ok");

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
@@ -32,11 +31,10 @@ static void set_request_id(struct visit *v)
 static void refuse_path(struct visit *v, unsigned status, const char *allow)
 {
     const char *path = http_path(v->x), *method = http_method(v->x);
-    v->openai = strncmp(path, "/v1/", 4) == 0;
     if (status == 405) {
         http_answer_header(v->x, "Allow", allow);
         answer_problem(v, &(struct problem){.status = 405}, "%s does not take %s; it takes: %s", path, method, allow);
-    } else if (strncmp(path, "/v1/", 4) == 0) {
+    } else if (v->openai) {
         answer_problem(v, &(struct problem){.status = 404, .code = "unknown_url"},
                        "there is no %s %.200s here; the OpenAI API is served at /v1/chat/completions, /v1/completions and "
                        "/v1/models", method, path);
@@ -52,7 +50,7 @@ static void on_begin(void *arg, struct http_exchange *x)
     v->ingress = in;
     v->x = x;
     v->principal = "";
-    v->begun_ms = clock_mono_ms();
+    v->openai = strncmp(http_path(x), "/v1/", 4) == 0;
     http_set_user(x, v);
     set_request_id(v);
     http_answer_header(x, "x-request-id", v->request_id);
@@ -62,7 +60,6 @@ static void on_begin(void *arg, struct http_exchange *x)
     unsigned status = 404;
     const char *allow = NULL;
     v->route = route_find(v, &status, &allow);
-    v->openai = v->route && v->route->flags & ROUTE_OPENAI;
     if (!access_check(v))
         return;
     if (!v->route && status == 404 && relay_find(v))
@@ -118,7 +115,7 @@ static int open_ingress(void *self, struct node *node, const void *options, stru
         .address = o->listen, .arg = in, .begin = on_begin, .request = on_request, .end = on_end, .drained = on_drained,
         .limits = {.header_ms = o->header_timeout, .body_bytes = (size_t) o->body_max,
                    .connections = (unsigned) o->connections_max,
-                   .connections_per_peer = (unsigned) o->connections_per_peer}};
+                   .connections_per_peer = (unsigned) o->connections_per_peer, .queue_bytes = STREAM_QUEUE_MAX}};
     in->server = http_server_open(&server, err);
     if (!in->server)
         return -1;
@@ -137,17 +134,20 @@ static void on_connected(void *self, const struct ls_error *err)
 {
     struct ingress *in = self;
     in->connected = !err;
-    if (!in->connected)
-        return;
-    directory_connected(in);
-    feeds_connected(in);
+    if (in->connected) {
+        directory_connected(in);
+        feeds_connected(in);
+    } else {
+        directory_lost(in);
+    }
 }
 
 static int64_t tick(void *self, int64_t now_ms)
 {
-    (void) now_ms;
     struct ingress *in = self;
-    http_server_run(in->server); /* what callbacks from the bus have answered goes out now */
+    feeds_tick(in);
+    if (http_server_due(in->server) <= now_ms)
+        http_server_run(in->server); /* what callbacks from the bus have answered goes out now */
     metrics_count(in);
     return http_server_due(in->server);
 }
@@ -167,6 +167,7 @@ static size_t busy(void *self)
 static void close_ingress(void *self)
 {
     struct ingress *in = self;
+    in->closing = true;
     if (in->server) {
         node_unwatch(in->node, http_server_fd(in->server));
         http_server_close(&in->server);

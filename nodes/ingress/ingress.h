@@ -23,8 +23,11 @@ struct ingress {
     LIST_HEAD(turns, turn) turns;  /* chat.c */
     struct buf stats;              /* metrics.c: the body of the last $sys.stats, as msgpack */
     struct buf scratch;            /* one answer or chunk being written */
-    bool connected;
+    bool connected, closing;
 };
+
+/* A backstop: what waits for a slow client is held back long before, by credit and by leaving feeds, but for one record. */
+#define STREAM_QUEUE_MAX (64u << 20)
 
 /* What is known of an exchange from its first callback on. */
 struct visit {
@@ -35,7 +38,6 @@ struct visit {
     const char *principal;         /* name of the caller's key; "" when there are no keys */
     char params[2][512];           /* {name} of the path, decoded, in order */
     bool openai;                   /* errors in the form of the OpenAI API */
-    int64_t begun_ms;
     /* What answers later: `gone` is called when the exchange ends before `work` has been cleared by it. */
     void *work;
     void (*gone)(void *work);
@@ -45,8 +47,6 @@ struct visit {
 /* ---- routes.c: the one table, from which dispatch, /openapi.json and /docs come ---- */
 
 #define ROUTE_OPEN 1u   /* needs no key */
-#define ROUTE_OPENAI 2u /* error bodies as in the OpenAI API */
-#define ROUTE_PREFIX 4u /* any path that begins so */
 
 struct route {
     const char *method, *path;  /* path with {name} segments */
@@ -71,7 +71,6 @@ bool access_check(struct visit *v);
 /* ---- answer.c: answers of all kinds ---- */
 
 void answer_json(struct visit *v, unsigned status, const struct buf *json);
-void answer_json_object(struct visit *v, unsigned status, json_t *json); /* takes the reference */
 
 struct problem {
     unsigned status;
@@ -86,13 +85,17 @@ void answer_problem(struct visit *v, const struct problem *problem, const char *
     __attribute__((format(printf, 3, 4)));
 /* answer_bus_error: a failure on the bus as an HTTP status. */
 void answer_bus_error(struct visit *v, const struct ls_error *err);
+/* answer_no_bus: 503, as there is no connection to the broker. */
+void answer_no_bus(struct visit *v);
 unsigned bus_error_status(const struct ls_error *err);
 /* problem_json appends {"error":{...}} alone, for a stream that has begun. */
 void problem_json(struct buf *out, const struct problem *problem, const char *text);
 /* body_json reads the request's body as a JSON object or array, strictly: UTF-8, no duplicate keys, at most 64 deep. NULL
  * after it has answered 400 or 422. */
 json_t *body_json(struct visit *v);
-/* raw_json appends a value as compact JSON text, an object or array; scalars as msgpack: the body of an event. */
+/* json_write appends a value as compact JSON text; NULL as null. pack_data: an object or array so, scalars as msgpack: the body
+ * of an event. */
+void json_write(struct buf *out, const json_t *json);
 void pack_data(struct buf *body, const json_t *data);
 
 /* ---- handlers ---- */
@@ -127,6 +130,7 @@ struct offered_route {
 
 void directory_open(struct ingress *in);
 void directory_connected(struct ingress *in); /* asks the broker anew */
+void directory_lost(struct ingress *in);      /* those who wait are told at once */
 void directory_close(struct ingress *in);
 bool directory_known(const struct ingress *in); /* an answer has come since the session began */
 const struct model *directory_model(const struct ingress *in, const char *id); /* NULL: none */
@@ -149,7 +153,7 @@ void feeds_open(struct ingress *in);
 void feeds_connected(struct ingress *in);
 void feeds_drain(struct ingress *in);
 void feeds_close(struct ingress *in);
-size_t feeds_count(const struct ingress *in);
+void feeds_tick(struct ingress *in);
 void metrics_open(struct ingress *in);
 void metrics_count(struct ingress *in); /* the server's counters into the node's metrics */
 void metrics_close(struct ingress *in);
@@ -160,6 +164,8 @@ void turns_close(struct ingress *in); /* chat.c */
 #define TRACEPARENT_SIZE 56
 /* trace_begin writes a traceparent with a new span: in the caller's trace if its header is well-formed, else a new one. */
 void trace_begin(const char *header, char out[TRACEPARENT_SIZE]);
+/* trace_given: the header if it is well-formed, else NULL. */
+const char *trace_given(const char *header);
 /* trace_child: the same trace, a new span. */
 void trace_child(const char *parent, char out[TRACEPARENT_SIZE]);
 

@@ -146,24 +146,36 @@ static void refuse(struct visit *v, const char *param, const char *text)
     answer_problem(v, &(struct problem){.status = 422, .code = "value_error", .param = param}, "%s", text);
 }
 
+/* Keys of the PUB verb itself (docs/protocol.md, "Publishing"): as attributes they would say something to the broker. */
+static bool is_verb_key(const char *key)
+{
+    return strcmp(key, "n") == 0 || strcmp(key, "batch") == 0 || strcmp(key, "tag") == 0;
+}
+
 /* Everything is looked at before anything is published. */
-static bool check_all(struct visit *v, json_t *events)
+static bool check_all(struct visit *v, json_t *events, bool array)
 {
     json_t *object;
     size_t i;
     json_array_foreach(events, i, object) {
         const char *key;
         json_t *value;
-        char param[300];
-        snprintf(param, sizeof param, "[%zu].topic", i);
+        char place[24] = "", param[300];
+        if (array)
+            snprintf(place, sizeof place, "[%zu].", i);
+        snprintf(param, sizeof param, "%stopic", place);
         if (!json_is_object(object) || !json_is_string(json_object_get(object, "topic"))) {
             refuse(v, param, "an event is an object with a topic: {\"topic\": \"run.metric\", \"data\": {...}}");
             return false;
         }
         json_object_foreach(object, key, value) {
-            snprintf(param, sizeof param, "[%zu].%.200s", i, key);
+            snprintf(param, sizeof param, "%s%.200s", place, key);
             if (strcmp(key, "data") != 0 && !json_is_string(value)) {
                 refuse(v, param, "an attribute is a text; what the event is about goes into data");
+                return false;
+            }
+            if (is_verb_key(key)) {
+                refuse(v, param, "n, batch and tag are words of the protocol: choose another name");
                 return false;
             }
         }
@@ -178,9 +190,9 @@ static void publish_one(struct publication *p, struct visit *v, json_t *object, 
     struct result *r = &p->results[i];
     r->publication = p;
     compose(&c, object);
-    const char *trace = http_header(v->x, "traceparent");
-    if (!c.event.source.len && *v->principal)
-        c.event.source = ls_str(v->principal);
+    const char *trace = trace_given(http_header(v->x, "traceparent"));
+    if (*v->principal)
+        c.event.source = ls_str(v->principal); /* nobody speaks in another's name */
     if (!c.event.traceparent.len && trace)
         c.event.traceparent = ls_str(trace);
     p->open++;
@@ -207,7 +219,9 @@ void handle_publish(struct visit *v)
     size_t count = json_array_size(events);
     if (count == 0 || count > EVENTS_MAX) {
         refuse(v, NULL, "an array of events has 1 to 1000 of them");
-    } else if (check_all(v, events)) {
+    } else if (!v->ingress->connected) {
+        answer_no_bus(v);
+    } else if (check_all(v, events, array)) {
         struct publication *p = xcalloc(1, sizeof *p + count * sizeof *p->results);
         p->v = v;
         p->count = count;

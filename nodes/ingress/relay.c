@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/mp.h"
 #include "lib/wire.h"
 #include "lib/xmem.h"
 #include "nodes/ingress/ingress.h"
 
-#define CREDIT 16
+#define CREDIT 4 /* parts of up to 1 MiB that may wait for a slow client */
 #define TIMEOUT_MS 60000
 
 struct relay {
@@ -41,6 +42,16 @@ static void on_gone(void *work)
     over(work);
 }
 
+/* How the answer is framed on this connection is not the node's to say (RFC 9110, 7.6.1). */
+static bool is_framing(const char *name)
+{
+    static const char *const NAMES[] = {"Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Trailer", "Upgrade"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (strcasecmp(name, NAMES[i]) == 0)
+            return true;
+    return false;
+}
+
 /* The first part's own keys: status, headers. */
 static unsigned take_head(struct relay *r, struct ls_slice header)
 {
@@ -52,25 +63,27 @@ static unsigned take_head(struct relay *r, struct ls_slice header)
     if (mp_find(map, "headers", &headers) && mp_map(&headers, &pairs))
         for (; pairs && mp_str(&headers, &name) && mp_str(&headers, &value); pairs--) {
             char *n = xstrndup(name.data, name.len), *text = xstrndup(value.data, value.len);
-            http_answer_header(r->v->x, n, text);
+            if (!is_framing(n))
+                http_answer_header(r->v->x, n, text);
             free(n);
             free(text);
         }
     return status >= 200 && status < 600 ? (unsigned) status : 502;
 }
 
-static bool is_redundant(unsigned status)
+static bool is_bodyless(unsigned status)
 {
     return status == 204 || status == 304;
 }
 
+/* false: the answer is over, whatever may follow. */
 static bool answer_part(struct relay *r, const struct ls_part *part)
 {
     if (!r->answering) {
         unsigned status = take_head(r, part->header);
-        if (part->last || is_redundant(status)) {
-            http_answer(r->v->x, status, part->body);
-            return true;
+        if (part->last || is_bodyless(status)) {
+            http_answer(r->v->x, status, is_bodyless(status) ? (struct ls_slice){0} : part->body);
+            return false;
         }
         http_stream_begin(r->v->x, status);
         r->answering = true;
@@ -179,8 +192,11 @@ static void on_known(void *arg)
         send_request(r, route);
         return;
     }
-    answer_problem(r->v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", http_method(r->v->x),
-                   http_path(r->v->x));
+    if (r->in->connected)
+        answer_problem(r->v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is",
+                       http_method(r->v->x), http_path(r->v->x));
+    else
+        answer_no_bus(r->v);
     over(r);
 }
 

@@ -9,7 +9,7 @@
 #include "lib/xmem.h"
 #include "nodes/ingress/ingress.h"
 
-#define CREDIT 16
+#define CREDIT 4 /* parts of up to 1 MiB that may wait for a slow client */
 #define TIMEOUT_MS 30000
 #define TIMEOUT_MAX_MS 3600000
 #define ANSWER_MAX (64u << 20)
@@ -186,7 +186,7 @@ static int timeout_of(struct visit *v)
 void handle_request(struct visit *v)
 {
     struct ls_error err;
-    const char *topic = v->params[0], *accept = http_header(v->x, "accept"), *trace = http_header(v->x, "traceparent");
+    const char *topic = v->params[0], *accept = http_header(v->x, "accept"), *trace = trace_given(http_header(v->x, "traceparent"));
     int timeout = timeout_of(v);
     if (!timeout)
         return;

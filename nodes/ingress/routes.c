@@ -6,13 +6,13 @@
 
 /* clang-format off */
 const struct route ROUTES[] = {
-    {"POST", "/v1/chat/completions", handle_chat, ROUTE_OPENAI, "OpenAI", "Answer a conversation; with stream as server-sent events",
+    {"POST", "/v1/chat/completions", handle_chat, 0, "OpenAI", "Answer a conversation; with stream as server-sent events",
      "ChatRequest", "ChatCompletion", NULL},
-    {"POST", "/v1/completions", handle_completion, ROUTE_OPENAI, "OpenAI", "Continue a text (the older form of the API)",
+    {"POST", "/v1/completions", handle_completion, 0, "OpenAI", "Continue a text (the older form of the API)",
      "CompletionRequest", "Completion", NULL},
-    {"GET", "/v1/models", handle_models, ROUTE_OPENAI, "OpenAI", "Models that workers on the bus answer for", NULL, "ModelList", NULL},
-    {"GET", "/v1/models/{model...}", handle_model, ROUTE_OPENAI, "OpenAI", "One model", NULL, "Model", NULL},
-    {"POST", "/v1/responses", handle_elsewhere, ROUTE_OPENAI, "OpenAI", "Not served: answers 404 and says what to use instead",
+    {"GET", "/v1/models", handle_models, 0, "OpenAI", "Models that workers on the bus answer for", NULL, "ModelList", NULL},
+    {"GET", "/v1/models/{model...}", handle_model, 0, "OpenAI", "One model", NULL, "Model", NULL},
+    {"POST", "/v1/responses", handle_elsewhere, 0, "OpenAI", "Not served: answers 404 and says what to use instead",
      NULL, NULL, NULL},
     {"POST", "/api/events", handle_publish, 0, "Events", "Publish an event, or up to 1000 in an array; answered when it is as durable as "
      "its stream promises", "Event", "Published", NULL},

@@ -22,6 +22,11 @@ static bool is_traceparent(const char *t)
            t[52] == '-' && is_hex(t + 53, 2) && !all_zero(t + 3, 32) && !all_zero(t + 36, 16);
 }
 
+const char *trace_given(const char *header)
+{
+    return header && is_traceparent(header) ? header : NULL;
+}
+
 static void random_hex(char *out, size_t bytes)
 {
     unsigned char random[16];
@@ -41,7 +46,7 @@ void trace_child(const char *parent, char out[TRACEPARENT_SIZE])
 void trace_begin(const char *header, char out[TRACEPARENT_SIZE])
 {
     char trace[33], span[17];
-    if (header && is_traceparent(header)) {
+    if (trace_given(header)) {
         trace_child(header, out);
         return;
     }

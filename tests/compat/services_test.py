@@ -143,7 +143,7 @@ def test_an_update_that_is_wrong_changes_nothing(bus):
     w.err("CONFLICT", "SUB", cid=1, serves=["job.sum", "job.add"], slots=9)
     w.err("CONFLICT", "SUB", cid=1, topics=["job.>"])
     w.err("CONFLICT", "SUB", cid=2, serves=["job.>"])
-    for keys in ({"slots": 1001}, {"slots": -1}, {"slots": "2"}, {"about": 5}, {"about": [1]}, {"about": {"x": "y" * 4096}},
+    for keys in ({"slots": 1001}, {"slots": -1}, {"slots": "2"}, {"about": 5}, {"about": [1]}, {"about": {"x": "y" * 16384}},
                  {"slots": 9, "about": "x"}, {"about": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}}}):
         w.err("BAD_VALUE", "SUB", {"cid": 1, "serves": ["job.sum"], **keys})
         w.err("BAD_VALUE", "SUB", {"cid": 3, "serves": ["job.new"], **keys})

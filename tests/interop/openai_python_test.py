@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from cli import wait_until
-from sdk import TEXT, ask, client, collect, raised
+from sdk import PATIENCE_S, TEXT, ask, client, collect, raised
 from stack import Http, Mock, Stack, free_port
 
 KEY = "ls_test_python"
@@ -20,24 +20,25 @@ NODES = """
   guarded: {{ kind: ingress, listen: "127.0.0.1:%d", keys: {{ tester: "sha256:%s" }} }}
   patient: {{ kind: ingress, listen: "127.0.0.1:%d", hold: 0s, keep_alive: 200ms }}
   model:   {{ kind: inference, backend: openai, url: "{mock}" }}
+  named:   {{ kind: inference, backend: openai, url: "{mock}", model: org/named, backend_model: fixed, serves: [chat.generate.named] }}
 """
 
 
 def answers(port, key=None):
     try:
-        return Http(port, key).get("/v1/models").json["data"] != []
+        return "echo" in Http(port, key).get("/v1/models").body.decode()
     except OSError:
         return False
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    mock = Mock("--tokens", 4, "--model", "org/named")
+    mock = Mock("--tokens", 4)
     guarded, patient = free_port(), free_port()
     stack = Stack(tmp_path_factory.mktemp("stack"), NODES % (guarded, hashlib.sha256(KEY.encode()).hexdigest(), patient), mock)
     stack.guarded, stack.patient = guarded, patient
     wait_until(lambda: answers(guarded, KEY) and answers(patient), "answered by the other two doors")
-    yield stack.with_model("org/named")
+    yield stack.with_model("echo", "org/named")
     stack.close()
     mock.close()
     print("--- what `up` showed ---", *stack.up.seen, *stack.up.lines.queue, sep="\n")
@@ -316,7 +317,7 @@ def of_asyncio(stack, work, **more):
         async with client(stack.port, openai.AsyncOpenAI, **more) as ai:
             return await work(ai)
 
-    return asyncio.run(run())
+    return asyncio.run(asyncio.wait_for(run(), 2 * PATIENCE_S))
 
 
 async def text_of(stream):
@@ -346,7 +347,7 @@ def test_async_fifty_streams_at_once_each_its_own_text(stack, mock):
 
 
 @pytest.mark.parametrize("model, stream, window", [("hang", False, "aborts_before_answer"), ("hang-after-0", True, "aborts_before_token"),
-                                                   ("hang-after-2", True, "aborts_mid_stream")])
+                                                   ("hang-after-3", True, "aborts_mid_stream")])
 def test_async_a_cancelled_task_ends_the_work(stack, mock, model, stream, window):
     """In each window: while a whole answer is awaited, before the first token, and in the middle."""
     async def work(ai):
@@ -360,7 +361,7 @@ def test_async_a_cancelled_task_ends_the_work(stack, mock, model, stream, window
 
         task = asyncio.create_task(read())
         if window == "aborts_mid_stream":
-            await begun.wait()
+            await asyncio.wait_for(begun.wait(), PATIENCE_S)
         else:
             await asyncio.to_thread(mock.until, "open", 1)
         task.cancel()
