@@ -169,12 +169,12 @@ $(MOCK): $(call obj,$(wildcard tests/mock/*.c)) # a judge of its own: nothing of
 asan: ## the suites under the address and undefined-behaviour sanitizers
 	@deploy/setup build test
 	@$(MAKE) --no-print-directory B=$(B)-asan SAN=address,undefined OPT="-O1 -g" WERROR= test-programs
-	@PYTHON=$(PYTHON) tests/run --build $(B)-asan unit check $(WIRE) compat e2e-short
+	@PYTHON=$(PYTHON) tests/run --build $(B)-asan unit check $(WIRE) compat nodes e2e-short
 
-tsan: ## the log's unit tests and the first broker tests under the thread sanitizer
+tsan: ## what has threads (log, client, node runner) and the first broker tests under the thread sanitizer
 	@deploy/setup build test
 	@$(MAKE) --no-print-directory B=$(B)-tsan SAN=thread OPT="-O1 -g" WERROR= test-programs
-	@PYTHON=$(PYTHON) tests/run --build $(B)-tsan unit-log compat-short
+	@PYTHON=$(PYTHON) tests/run --build $(B)-tsan unit-threads compat-short
 
 crash: ## kill -9 and torn writes against the log, the short run
 	@deploy/setup build test
@@ -208,6 +208,7 @@ bench: ## ratios to a ceiling or a peer at equal durability (BENCH_ARGS=--short)
 	@deploy/setup build bench
 	@$(MAKE) --no-print-directory bench-programs
 	@$(PYTHON) tests/bench/run.py --build $(B) $(BENCH_ARGS)
+	@$(PYTHON) tests/bench/chat.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
 
 lint: ## form, limits and arrows between folders; exceptions with reasons in tests/lint/allow
 	@deploy/setup build lint

@@ -19,9 +19,7 @@
 
 #define PATTERNS_MAX 20
 #define STREAMS_MAX 64
-/* The broker lets the windows of a session add up to 16,000: what refuses a subscription would end the node. */
-#define WINDOW 32
-#define SOURCES_MAX 400
+#define SOURCES_MAX 60 /* a session has at most 64 subscriptions; a refused one would end the node */
 #define SLOW_BYTES (256u << 10) /* a feed with more unsent than this leaves its source until it has caught up */
 
 struct places {
@@ -335,7 +333,7 @@ static void source_start(struct source *s)
 {
     struct ls_error err;
     struct feed *f;
-    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from, .window = WINDOW,
+    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from,
                                   .positions = s->places.items, .position_count = s->places.count};
     s->subscription = ls_subscribe(node_client(s->feeds->in->node), &sub, on_event, s, &err);
     if (!s->subscription)

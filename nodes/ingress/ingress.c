@@ -4,12 +4,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "lib/error.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
 #define REQUEST_ID_MAX 128
+#define OTHER_DESCRIPTORS 200 /* of the bus, the loop, the program itself */
 
 /* ---- a request comes and goes ---- */
 
@@ -105,17 +107,33 @@ static void on_server_ready(void *arg, int fd, uint32_t events)
     http_server_run(((struct ingress *) arg)->server);
 }
 
+/* Each connection is a descriptor; systems give a process 1,024 unless it asks for more. */
+static void raise_descriptor_limit(int64_t connections)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t) connections + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        logger_put(LEVEL_WARN, "descriptors", "the system allows fewer connections than connections_max (ulimit -n)",
+                   "limit=%llu connections_max=%lld", (unsigned long long) limit.rlim_cur, (long long) connections);
+}
+
 static int open_ingress(void *self, struct node *node, const void *options, struct ls_error *err)
 {
     struct ingress *in = self;
     in->node = node;
     in->options = options;
+    TAILQ_INIT(&in->publications);
     const struct ingress_options *o = options;
     struct http_server_options server = {
         .address = o->listen, .arg = in, .begin = on_begin, .request = on_request, .end = on_end, .drained = on_drained,
         .limits = {.header_ms = o->header_timeout, .body_bytes = (size_t) o->body_max,
                    .connections = (unsigned) o->connections_max,
                    .connections_per_peer = (unsigned) o->connections_per_peer, .queue_bytes = STREAM_QUEUE_MAX}};
+    raise_descriptor_limit(o->connections_max);
     in->server = http_server_open(&server, err);
     if (!in->server)
         return -1;
@@ -146,6 +164,7 @@ static int64_t tick(void *self, int64_t now_ms)
 {
     struct ingress *in = self;
     feeds_tick(in);
+    publications_tick(in);
     if (http_server_due(in->server) <= now_ms)
         http_server_run(in->server); /* what callbacks from the bus have answered goes out now */
     metrics_count(in);
@@ -173,6 +192,9 @@ static void close_ingress(void *self)
         http_server_close(&in->server);
     }
     turns_close(in);
+    inquiries_close(in);
+    relays_close(in);
+    publications_close(in);
     metrics_close(in);
     feeds_close(in);
     directory_close(in);

@@ -20,7 +20,10 @@ struct ingress {
     struct http_server *server;
     struct directory *directory;   /* directory.c: models and routes that nodes offer */
     struct feeds *feeds;           /* feed.c */
-    LIST_HEAD(turns, turn) turns;  /* chat.c */
+    LIST_HEAD(, turn) turns;       /* chat.c */
+    LIST_HEAD(, inquiry) inquiries; /* request.c */
+    LIST_HEAD(, relay) relays;     /* relay.c */
+    TAILQ_HEAD(, publication) publications; /* publish.c; in the order in which they came */
     struct buf stats;              /* metrics.c: the body of the last $sys.stats, as msgpack */
     struct buf scratch;            /* one answer or chunk being written */
     bool connected, closing;
@@ -158,6 +161,10 @@ void metrics_open(struct ingress *in);
 void metrics_count(struct ingress *in); /* the server's counters into the node's metrics */
 void metrics_close(struct ingress *in);
 void turns_close(struct ingress *in); /* chat.c */
+void inquiries_close(struct ingress *in); /* request.c */
+void relays_close(struct ingress *in); /* relay.c */
+void publications_tick(struct ingress *in); /* publish.c */
+void publications_close(struct ingress *in);
 
 /* ---- trace.c: W3C Trace Context ---- */
 

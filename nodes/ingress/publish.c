@@ -18,8 +18,13 @@ struct result {
 };
 
 struct publication {
+    TAILQ_ENTRY(publication) link;
+    struct ingress *in;
     struct visit *v;    /* NULL: the client is gone, the events are not */
-    size_t count, open;
+    json_t *events;
+    const char *principal;
+    char trace[TRACEPARENT_SIZE]; /* "": none */
+    size_t count, next, open;     /* next: the first that was not given to the bus yet */
     bool array, failed;
     size_t failed_at;
     struct ls_error err; /* the first failure */
@@ -58,9 +63,16 @@ static void on_gone(void *work)
     p->v = NULL; /* the last result frees it */
 }
 
+static void publication_free(struct publication *p)
+{
+    TAILQ_REMOVE(&p->in->publications, p, link);
+    json_decref(p->events);
+    free(p);
+}
+
 static void finish(struct publication *p)
 {
-    if (p->open)
+    if (p->open || p->next < p->count)
         return;
     if (p->v) {
         p->v->work = NULL;
@@ -69,7 +81,7 @@ static void finish(struct publication *p)
         else
             answer(p);
     }
-    free(p);
+    publication_free(p);
 }
 
 static void on_published(void *arg, const struct ls_published *published)
@@ -183,57 +195,93 @@ static bool check_all(struct visit *v, json_t *events, bool array)
     return true;
 }
 
-static void publish_one(struct publication *p, struct visit *v, json_t *object, size_t i)
+/* False: too many events wait for their acknowledgement; it is tried again. */
+static bool publish_one(struct publication *p, size_t i)
 {
     struct composed c = {0};
     struct ls_error err;
     struct result *r = &p->results[i];
     r->publication = p;
-    compose(&c, object);
-    const char *trace = trace_given(http_header(v->x, "traceparent"));
-    if (*v->principal)
-        c.event.source = ls_str(v->principal); /* nobody speaks in another's name */
-    if (!c.event.traceparent.len && trace)
-        c.event.traceparent = ls_str(trace);
-    p->open++;
-    if (ls_publish(node_client(v->ingress->node), &c.event, on_published, r, &err)) {
-        p->open--;
-        if (!p->failed) {
-            p->failed = true;
-            p->failed_at = i;
-            p->err = err;
-        }
+    compose(&c, json_array_get(p->events, i));
+    if (*p->principal)
+        c.event.source = ls_str(p->principal); /* nobody speaks in another's name */
+    if (!c.event.traceparent.len)
+        c.event.traceparent = ls_str(p->trace);
+    bool given = ls_publish(node_client(p->in->node), &c.event, on_published, r, &err) == 0;
+    bool busy = !given && strcmp(err.name, "BUSY") == 0;
+    p->open += given;
+    if (!given && !busy && !p->failed) {
+        p->failed = true;
+        p->failed_at = i;
+        p->err = err;
     }
     buf_fini(&c.body);
     buf_fini(&c.more);
     buf_fini(&c.pairs);
+    return !busy;
+}
+
+static bool publish_rest(struct publication *p)
+{
+    while (p->next < p->count) {
+        if (!publish_one(p, p->next))
+            return false;
+        p->next++;
+    }
+    return true;
+}
+
+void publications_tick(struct ingress *in)
+{
+    for (struct publication *p = TAILQ_FIRST(&in->publications), *next; p; p = next) {
+        next = TAILQ_NEXT(p, link);
+        if (p->next == p->count)
+            continue; /* it waits for answers */
+        if (!publish_rest(p))
+            return;
+        finish(p);
+    }
+}
+
+void publications_close(struct ingress *in)
+{
+    while (!TAILQ_EMPTY(&in->publications))
+        publication_free(TAILQ_FIRST(&in->publications));
+}
+
+static void begin(struct visit *v, json_t *events, bool array)
+{
+    size_t count = json_array_size(events);
+    struct publication *p = xcalloc(1, sizeof *p + count * sizeof *p->results);
+    const char *trace = trace_given(http_header(v->x, "traceparent"));
+    p->in = v->ingress;
+    p->v = v;
+    p->events = events;
+    p->principal = v->principal;
+    snprintf(p->trace, sizeof p->trace, "%s", trace ? trace : "");
+    p->count = count;
+    p->array = array;
+    v->work = p;
+    v->gone = on_gone;
+    TAILQ_INSERT_TAIL(&p->in->publications, p, link);
+    if (publish_rest(p))
+        finish(p);
 }
 
 void handle_publish(struct visit *v)
 {
-    json_t *body = body_json(v), *events;
+    json_t *body = body_json(v);
     if (!body)
         return;
     bool array = json_is_array(body);
-    events = array ? json_incref(body) : json_pack("[O]", body);
+    json_t *events = array ? body : json_pack("[o]", body);
     size_t count = json_array_size(events);
     if (count == 0 || count > EVENTS_MAX) {
         refuse(v, NULL, "an array of events has 1 to 1000 of them");
     } else if (!v->ingress->connected) {
         answer_no_bus(v);
     } else if (check_all(v, events, array)) {
-        struct publication *p = xcalloc(1, sizeof *p + count * sizeof *p->results);
-        p->v = v;
-        p->count = count;
-        p->array = array;
-        v->work = p;
-        v->gone = on_gone;
-        p->open = 1; /* this loop */
-        for (size_t i = 0; i < count; i++)
-            publish_one(p, v, json_array_get(events, i), i);
-        p->open--;
-        finish(p);
+        begin(v, json_incref(events), array);
     }
     json_decref(events);
-    json_decref(body);
 }

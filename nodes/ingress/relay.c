@@ -14,6 +14,7 @@
 #define TIMEOUT_MS 60000
 
 struct relay {
+    LIST_ENTRY(relay) link;
     struct visit *v; /* NULL: the client is gone */
     struct ingress *in;
     struct directory_wait wait;
@@ -22,6 +23,18 @@ struct relay {
     bool answering;
     uint32_t spent;
 };
+
+static void relay_free(struct relay *r)
+{
+    LIST_REMOVE(r, link);
+    free(r);
+}
+
+void relays_close(struct ingress *in)
+{
+    while (!LIST_EMPTY(&in->relays))
+        relay_free(LIST_FIRST(&in->relays));
+}
 
 static void over(struct relay *r)
 {
@@ -34,7 +47,7 @@ static void over(struct relay *r)
     if (r->request)
         ls_request_cancel(node_client(r->in->node), r->request); /* its end frees *r */
     else
-        free(r);
+        relay_free(r);
 }
 
 static void on_gone(void *work)
@@ -117,7 +130,7 @@ static void on_part(void *arg, const struct ls_part *part)
         r->request = 0;
     if (!r->v) {
         if (end)
-            free(r);
+            relay_free(r);
         return;
     }
     bool ok = true;
@@ -214,6 +227,7 @@ void relay_start(struct visit *v)
     struct relay *r = xcalloc(1, sizeof *r);
     r->v = v;
     r->in = v->ingress;
+    LIST_INSERT_HEAD(&r->in->relays, r, link);
     r->wait = (struct directory_wait){.fn = on_known, .arg = r};
     v->work = r;
     v->gone = on_gone;

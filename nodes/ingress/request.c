@@ -15,6 +15,7 @@
 #define ANSWER_MAX (64u << 20)
 
 struct inquiry {
+    LIST_ENTRY(inquiry) link;
     struct visit *v;      /* NULL: the client is gone */
     struct ingress *in;
     uint64_t request;     /* 0: ended */
@@ -25,8 +26,15 @@ struct inquiry {
 
 static void inquiry_free(struct inquiry *q)
 {
+    LIST_REMOVE(q, link);
     buf_fini(&q->answer);
     free(q);
+}
+
+void inquiries_close(struct ingress *in)
+{
+    while (!LIST_EMPTY(&in->inquiries))
+        inquiry_free(LIST_FIRST(&in->inquiries));
 }
 
 static void over(struct inquiry *q)
@@ -199,6 +207,7 @@ void handle_request(struct visit *v)
     struct buf more = {0};
     q->v = v;
     q->in = v->ingress;
+    LIST_INSERT_HEAD(&q->in->inquiries, q, link);
     q->parts = accept && strstr(accept, "text/event-stream");
     buf_pack_map(&more, *v->principal ? 1 : 0);
     if (*v->principal)

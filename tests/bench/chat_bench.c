@@ -179,8 +179,9 @@ struct line { /* one stream or feed */
     int fd;
     struct buf in;
     size_t seen;       /* bytes of `in` that were looked at */
-    long next;         /* token or event that must come next */
-    double first_us, last_us, gap_us;
+    long next;         /* the token that must come next, */
+    size_t at;         /* and of its text the next character */
+    double last_us, gap_us;
     bool done;
 };
 
@@ -207,25 +208,34 @@ static bool take_in(struct line *l)
     return true;
 }
 
-/* Tokens are "tokN ": each must be the next. Text that was looked at is dropped, all but a possible beginning. */
-static void judge_tokens(struct line *l, long tokens, long *wrong)
+/* The text of all tokens is "tok0 tok1 tok2 ...": each character must be the next of it, however it is cut into records. */
+static void judge_text(struct line *l, const char *text, size_t len, long *wrong)
 {
-    for (;;) {
+    for (size_t i = 0; i < len; i++) {
         char want[32];
-        const char *text = buf_text(&l->in), *at = strstr(text + l->seen, "\"content\":\"tok");
-        const char *end = at ? strchr(at + 11, '"') : NULL;
-        if (!at || !end || !end[1])
+        snprintf(want, sizeof want, l->next ? " tok%ld" : "tok%ld", l->next);
+        *wrong += want[l->at++] != text[i];
+        if (!want[l->at]) {
+            l->at = 0;
+            l->next++;
+        }
+    }
+}
+
+/* Reads the records that are whole; what was looked at stays behind `seen`. */
+static void judge(struct line *l, long tokens, long *wrong)
+{
+    static const char CONTENT[] = "\"content\":\"";
+    for (;;) {
+        const char *text = buf_text(&l->in), *at = strstr(text + l->seen, CONTENT);
+        const char *end = at ? strchr(at + strlen(CONTENT), '"') : NULL;
+        if (!end)
             break;
-        snprintf(want, sizeof want, "tok%ld", l->next);
-        size_t len = strlen(want);
-        if (strncmp(at + 11, want, len) != 0 || (at[11 + len] >= '0' && at[11 + len] <= '9'))
-            ++*wrong;
         double now = now_us();
-        if (l->next++ == 0)
-            l->first_us = now;
-        else if (now - l->last_us > l->gap_us)
+        if (l->last_us > 0 && now - l->last_us > l->gap_us)
             l->gap_us = now - l->last_us;
         l->last_us = now;
+        judge_text(l, at + strlen(CONTENT), (size_t) (end - at) - strlen(CONTENT), wrong);
         l->seen = (size_t) (end - text);
     }
     if (strstr(buf_text(&l->in) + l->seen, "[DONE]")) {
@@ -258,7 +268,7 @@ static void streams(int port, long count, long tokens, double pace_ms)
         for (int i = 0; i < ready; i++) {
             struct line *l = events[i].data.ptr;
             bool more = take_in(l);
-            judge_tokens(l, tokens, &wrong);
+            judge(l, tokens, &wrong);
             if (more && !l->done)
                 continue;
             cut += !l->done;

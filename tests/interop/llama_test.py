@@ -165,10 +165,9 @@ def test_an_answer_is_what_the_server_says_itself(ai, direct, prompt, settings):
         assert "".join(event.delta for event in stream if event.type == "content.delta") == text
 
 
-def test_a_stream_comes_token_by_token(ai):
-    *_, usage, chunks = collect(ai.chat.completions.create(**ask("smollm2", max_tokens=30, temperature=0, stream=True,
-                                                                 stream_options={"include_usage": True})))
-    assert chunks >= usage.completion_tokens > 5
+def test_a_stream_comes_in_pieces_as_they_are_made(ai):
+    *_, chunks = collect(ai.chat.completions.create(**ask("smollm2", "Count to twenty.", max_tokens=60, temperature=0, stream=True)))
+    assert chunks > 10
 
 
 def test_a_conversation_with_a_system_prompt(ai, direct):
