@@ -199,9 +199,9 @@ cover: ## line coverage of the suites, in build-cover/index.html
 	@PYTHON=$(PYTHON) tests/run --build $(B)-cover unit check $(WIRE) compat e2e-short
 	@gcovr --root . --object-directory $(B)-cover --exclude tests/ --html-details $(B)-cover/index.html --print-summary
 
-interop: ## against what users run, from PyPI
+interop: ## against what users run, from PyPI (INTEROP=short: openai-python alone)
 	@deploy/setup build test interop
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory test-programs
 	@B=$(B) tests/run-interop
 
 bench: ## ratios to a ceiling or a peer at equal durability (BENCH_ARGS=--short)

@@ -14,7 +14,7 @@
 #define WINDOW_BYTES_DEFAULT (8u << 20)
 #define SESSION_WINDOW_MAX 16000 /* all subscriptions of a session; below REPLIES_HWM */
 #define WINDOW_BYTES_MAX (64u << 20)
-#define SUBS_PER_SESSION_MAX 64
+#define SUBS_PER_SESSION_MAX 512
 #define CONSUMERS_MAX 1000 /* in a stream */
 #define MEMBERS_MAX 1000   /* of a consumer with share: each */
 #define REPLIES_HWM 20000  /* messages that may wait in a peer's pipe */

@@ -30,17 +30,18 @@ static void read_subscriptions(struct broker *b, enum socket_name name, size_t *
                 --*count;
         }
         zmq_msg_close(&frame);
-        if (len < 0)
+        if (len < 0) {
+            b->sockets.ready[name] = false;
             return;
+        }
     }
-    b->lagging = true;
+    b->sockets.ready[name] = b->lagging = true; /* the descriptor does not tell of what is left */
 }
 
 void live_read_subscriptions(struct broker *b)
 {
     read_subscriptions(b, SOCK_LIVE, &b->live_subs);
     read_subscriptions(b, SOCK_BATCH, &b->batch_subs);
-    b->sockets.ready[SOCK_LIVE] = b->sockets.ready[SOCK_BATCH] = false;
 }
 
 static void pack_delivery(struct buf *map, const struct stream *stream, uint64_t seq, int64_t ts_us)

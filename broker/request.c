@@ -382,7 +382,8 @@ void on_reply(struct broker *b, struct message *m)
         refuse_part(r, m, "BAD_FRAME", "the header of REP is not one msgpack map, or \"more\" is not true or false");
         return;
     }
-    if (mp_find(header, "error", &at))
+    bool failed = mp_find(header, "error", &at);
+    if (failed)
         more = false;
     if (body.len > PART_BYTES_MAX || body.len > b->config->body_bytes_max || bytes.len > b->config->header_bytes_max ||
         (r->single && r->joined.len + body.len > b->config->body_bytes_max)) {
@@ -400,7 +401,7 @@ void on_reply(struct broker *b, struct message *m)
         refuse_part(r, m, "BUSY", "the broker's memory is full");
         return;
     }
-    if (!r->credit) {
+    if (!r->credit && !failed) { /* who has no credit to give must still hear of the failure */
         refuse_part(r, m, "QUOTA", "a part was sent without credit: wait for MORE");
         return;
     }
@@ -409,7 +410,7 @@ void on_reply(struct broker *b, struct message *m)
         buf_add(&r->joined, body.data, body.len);
         b->request_bytes += body.len;
     } else {
-        r->credit--;
+        r->credit -= r->credit > 0;
     }
     if (!r->single || !more)
         pass_part(r, m, more);

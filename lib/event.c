@@ -73,6 +73,12 @@ int event_pack(struct buf *pairs, const struct ls_event *event, uint32_t *count,
         return -1;
     if (!wire_map_pairs(event->more, count, &more))
         return error_set(err, "BAD_VALUE", "`more` of an event must be one msgpack map");
+    static const char *const RESERVED[] = {"n", "batch", "tag"}; /* of PUB itself, in the same map */
+    for (size_t i = 0; i < sizeof RESERVED / sizeof *RESERVED; i++) {
+        struct mp value;
+        if (event->more.len && mp_find(wire_map(event->more), RESERVED[i], &value))
+            return error_set(err, "BAD_VALUE", "an event has no attribute \"%s\": the protocol uses that key", RESERVED[i]);
+    }
     if (!filled.id.len) {
         ls_id(id);
         filled.id = ls_str(id);

@@ -33,6 +33,9 @@ struct kind_text_map {
     size_t count;
 };
 
+/* A list of topics in a table: .takes = KIND_TOPICS("run.>", "chat.completed") */
+#define KIND_TOPICS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
 #define KIND_REQUIRED 1u
 #define KIND_SECRET 2u /* values from the environment or a file are masked wherever they are shown */
 

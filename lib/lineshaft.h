@@ -70,7 +70,7 @@ struct ls_event {
     struct ls_slice subject, datacontenttype, dataschema, dataref;
     struct ls_slice traceparent, tracestate;
     struct ls_slice correlationid, causationid, partitionkey, expirytime;
-    struct ls_slice more;    /* publishing only: further header keys, as one msgpack map */
+    struct ls_slice more;    /* publishing only: further header keys, as one msgpack map; not n, batch or tag */
     struct ls_slice body;    /* msgpack unless the first byte is { or [ (JSON) or datacontenttype says otherwise */
 
     /* The rest is filled for received events only. */

@@ -34,6 +34,11 @@ const char *node_member(const struct node *node)
     return node->config.member;
 }
 
+const void *node_kind_options(const struct node *node)
+{
+    return node->config.options;
+}
+
 bool node_draining(const struct node *node)
 {
     return node->draining;
@@ -238,7 +243,7 @@ static int open_kind(struct node *node, struct ls_error *err)
         node->counter_count++;
     node->counters = xcalloc(node->counter_count, sizeof *node->counters);
     node->counters_sent = xcalloc(node->counter_count, sizeof *node->counters);
-    node->self = xcalloc(1, code->size ? code->size : 1);
+    node->self = code->size ? xcalloc(1, code->size) : node;
     if (code->open && code->open(node->self, node, node->config.options, err))
         return -1;
     return node_work_start(node, err);
@@ -250,7 +255,8 @@ static void close_node(struct node *node)
         node_work_stop(node);
     if (node->self && node->code->close)
         node->code->close(node->self);
-    free(node->self);
+    if (node->code->size)
+        free(node->self);
     node->self = NULL;
     ls_client_close(&node->client);
     node_work_free(node);
@@ -270,6 +276,7 @@ static int run(struct node *node)
     node->epoll_fd = node->signal_fd = -1;
     node->tick_at = 0; /* in the first turn */
     STAILQ_INIT(&node->kept);
+    LIST_INIT(&node->follows);
     if (open_loop(node, &err) || open_client(node, &err) || open_kind(node, &err))
         node_fail(node, &err);
     else

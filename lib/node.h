@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef LIB_NODE_H
 #define LIB_NODE_H
+#include <jansson.h>
 #include <sys/epoll.h>
 
+#include "lib/buf.h"
 #include "lib/heap.h"
 #include "lib/kind.h"
 
@@ -19,7 +21,8 @@ struct node;
 
 struct node_code {
     const struct kind *kind;
-    size_t size; /* of the instance state; the runner allocates it zeroed and passes it as `self` */
+    size_t size; /* of the instance state; the runner allocates it zeroed and passes it as `self`. 0: there is none, and
+                  * `self` is the struct node */
 
     /* Before the loop runs; the bus need not be there yet. May block (a database, a model file). `options` live as long as
      * the node. On failure (-1, *err) the node logs it and exits 1; close is called either way, so leave a state that
@@ -69,6 +72,7 @@ int node_run(const struct node_code *code);
 struct ls_client *node_client(struct node *node); /* for ls_publish, ls_request, ls_subscribe ...; never step or close it */
 const char *node_name(const struct node *node);   /* as in the topology */
 const char *node_member(const struct node *node); /* this replica: NAME or NAME.N */
+const void *node_kind_options(const struct node *node); /* the kind's options struct, as open gets it */
 bool node_draining(const struct node *node);
 
 /* node_settle settles an event left LS_PENDING: `verdict` LS_DONE, LS_RETRY or LS_REJECT (err gives text and retry_ms, may
@@ -79,6 +83,28 @@ void node_working(struct node *node, uint32_t subscription, uint64_t seq);
 /* node_publish publishes; a failure is logged and counted (publish_failed_total). BUSY (window full) is kept and sent as
  * soon as there is room. Everything is copied. */
 void node_publish(struct node *node, const struct ls_event *event);
+
+/* node_follow publishes the event that follows from `cause`, an event that this node takes, and settles `cause` by what becomes
+ * of it: acknowledged when the broker has stored the new one, else as the error says. Return what it returns (LS_PENDING). The
+ * new event has the subject, trace and correlationid of its cause, causationid, and an id made of source and id of the cause
+ * and the topic: work that is done twice is stored once. Call it at most once for a cause. `body`, an object or array, is taken
+ * over and sent as JSON; NULL: LS_REJECT with *err, so a function that may fail can be called in its place. */
+enum ls_verdict node_follow(struct node *node, const struct ls_event *cause, const char *topic, json_t *body,
+                            struct ls_error *err);
+
+/* node_reply answers a request to its end; return what it returns. `body` as above; HTTP callers get it as
+ * application/json. */
+enum ls_verdict node_reply(struct ls_call *call, json_t *body, struct ls_error *err);
+
+/* node_json reads a body, JSON or msgpack (binary becomes base64, integers beyond 64 bits become reals). The caller's: hold it
+ * in a json_auto_t, or json_decref it. NULL with BAD_VALUE.
+ * node_field borrows a field of an object: JSON_REAL stands for any number, JSON_TRUE for true and false. NULL with BAD_VALUE
+ * if it is absent or of another type. A NULL object gives NULL and leaves *err as it is, and jansson's functions take NULL
+ * too, so one check at the end of such a chain is enough.
+ * node_write appends JSON text; reals in the shortest form that reads back the same. */
+json_t *node_json(struct ls_slice body, struct ls_error *err);
+const json_t *node_field(const json_t *object, const char *key, json_type type, struct ls_error *err);
+void node_write(struct buf *out, const json_t *json);
 
 /* node_about sets what this node says of its service (`about` in SUB and ADM services): one msgpack map of at most 16 KiB.
  * It may be called in open and at any time later. */

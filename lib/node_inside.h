@@ -8,7 +8,7 @@
 #include "lib/node.h"
 
 /* The inside of the node runner, shared by lib/node*.c only. node.c holds the loop and the life of a node, node_config.c
- * reads the environment, node_work.c does what crosses the bus, node_watch.c the descriptors. */
+ * reads the environment, node_work.c does what crosses the bus, node_json.c bodies in JSON, node_watch.c the descriptors. */
 
 #define NODE_STATS_EVERY_MS 1000 /* a node looks at its numbers so often, and tells them when they have changed */
 
@@ -40,8 +40,17 @@ struct watch {
     uint32_t generation; /* tells a stale report of epoll from one for this watch */
 };
 
+struct follow { /* an event that was taken and is settled when one that follows from it is stored */
+    LIST_ENTRY(follow) link;
+    struct node *node;
+    uint32_t subscription;
+    uint64_t seq;
+};
+LIST_HEAD(follow_list, follow);
+
 struct kept { /* an event that waits for room in the client's window */
     STAILQ_ENTRY(kept) link;
+    struct follow *follow; /* NULL: nothing depends on it */
     struct ls_event event;
     size_t size;
     char bytes[];
@@ -68,6 +77,7 @@ struct node {
     size_t pending_count;
     struct kept_list kept;
     size_t kept_bytes;
+    struct follow_list follows;
     int64_t complained_at; /* last log line about a failed publish */
 
     int64_t *counters, *counters_sent;
@@ -88,6 +98,8 @@ void node_work_routes(const struct node *node, struct buf *routes);
 int node_work_start(struct node *node, struct ls_error *err);
 void node_work_pause(struct node *node);
 void node_work_stop(struct node *node);
+/* node_work_follow publishes `event` (copied) and settles `cause` by the outcome. */
+void node_work_follow(struct node *node, const struct ls_event *cause, const struct ls_event *event);
 /* node_work_turn sends kept events, and the numbers once a second. */
 void node_work_turn(struct node *node);
 /* node_work_open counts what is not finished: calls, pending events, publishes. */

@@ -210,21 +210,39 @@ static void complain(struct node *node, struct ls_slice topic, const struct ls_e
                topic.len ? topic.data : "", err->name, (long long) node->counters[NODE_PUBLISH_FAILED]);
 }
 
+/* The outcome of a publish; err NULL: it is stored. */
+static void conclude(struct node *node, struct follow *follow, struct ls_slice topic, const struct ls_error *err)
+{
+    if (err)
+        complain(node, topic, err);
+    if (!follow)
+        return;
+    node_settle(node, follow->subscription, follow->seq, !err ? LS_DONE : err->again ? LS_RETRY : LS_REJECT, err);
+    LIST_REMOVE(follow, link);
+    free(follow);
+}
+
 static void on_published(void *arg, const struct ls_published *result)
 {
-    if (result->err)
-        complain(arg, result->topic, result->err);
+    conclude(arg, NULL, result->topic, result->err);
+}
+
+static void on_followed(void *arg, const struct ls_published *result)
+{
+    struct follow *follow = arg;
+    conclude(follow->node, follow, result->topic, result->err);
 }
 
 /* True unless there is no room now. */
-static bool publish(struct node *node, const struct ls_event *event)
+static bool publish(struct node *node, const struct ls_event *event, struct follow *follow)
 {
     struct ls_error err = {0};
-    if (!ls_publish(node->client, event, on_published, node, &err))
-        return true;
-    if (strcmp(err.name, "BUSY") == 0)
+    int rc = follow ? ls_publish(node->client, event, on_followed, follow, &err)
+                    : ls_publish(node->client, event, on_published, node, &err);
+    if (rc && strcmp(err.name, "BUSY") == 0)
         return false;
-    complain(node, event->topic, &err);
+    if (rc)
+        conclude(node, follow, event->topic, &err);
     return true;
 }
 
@@ -240,7 +258,7 @@ static struct ls_slice *slice_of(struct ls_event *event, size_t i)
     return (struct ls_slice *) (void *) ((char *) event + PUBLISHED[i]);
 }
 
-static struct kept *keep(const struct ls_event *event)
+static struct kept *keep(const struct ls_event *event, struct follow *follow)
 {
     struct ls_event copy = *event;
     size_t size = 0, count = sizeof PUBLISHED / sizeof *PUBLISHED;
@@ -249,6 +267,7 @@ static struct kept *keep(const struct ls_event *event)
     struct kept *kept = xcalloc(1, sizeof *kept + size);
     char *at = kept->bytes;
     kept->event = copy;
+    kept->follow = follow;
     kept->size = sizeof *kept + size;
     for (size_t i = 0; i < count; i++) {
         struct ls_slice *slice = slice_of(&kept->event, i);
@@ -260,19 +279,32 @@ static struct kept *keep(const struct ls_event *event)
     return kept;
 }
 
-void node_publish(struct node *node, const struct ls_event *event)
+static void publish_or_keep(struct node *node, const struct ls_event *event, struct follow *follow)
 {
     struct ls_error err;
-    if (STAILQ_EMPTY(&node->kept) && publish(node, event))
+    if (STAILQ_EMPTY(&node->kept) && publish(node, event, follow))
         return;
     if (node->kept_bytes >= KEPT_BYTES_MAX) {
-        error_set(&err, "BUSY", "%zu MiB of events wait for the broker: further ones are dropped", KEPT_BYTES_MAX >> 20);
-        complain(node, event->topic, &err);
+        error_set(&err, "BUSY", "%zu MiB of events wait for the broker: there is no room for more", KEPT_BYTES_MAX >> 20);
+        conclude(node, follow, event->topic, &err);
         return;
     }
-    struct kept *kept = keep(event);
+    struct kept *kept = keep(event, follow);
     node->kept_bytes += kept->size;
     STAILQ_INSERT_TAIL(&node->kept, kept, link);
+}
+
+void node_publish(struct node *node, const struct ls_event *event)
+{
+    publish_or_keep(node, event, NULL);
+}
+
+void node_work_follow(struct node *node, const struct ls_event *cause, const struct ls_event *event)
+{
+    struct follow *follow = xcalloc(1, sizeof *follow);
+    *follow = (struct follow){.node = node, .subscription = cause->subscription, .seq = cause->seq};
+    LIST_INSERT_HEAD(&node->follows, follow, link);
+    publish_or_keep(node, event, follow);
 }
 
 static void drop_first_kept(struct node *node)
@@ -315,7 +347,7 @@ static void send_stats(struct node *node)
 
 void node_work_turn(struct node *node)
 {
-    while (!STAILQ_EMPTY(&node->kept) && publish(node, &STAILQ_FIRST(&node->kept)->event))
+    for (struct kept *kept; (kept = STAILQ_FIRST(&node->kept)) && publish(node, &kept->event, kept->follow);)
         drop_first_kept(node);
     if (node->turn_ms - node->stats_at < NODE_STATS_EVERY_MS)
         return;
@@ -341,6 +373,11 @@ void node_work_free(struct node *node)
 {
     while (!STAILQ_EMPTY(&node->kept))
         drop_first_kept(node);
+    while (!LIST_EMPTY(&node->follows)) { /* publishes that were open when the session ended */
+        struct follow *follow = LIST_FIRST(&node->follows);
+        LIST_REMOVE(follow, link);
+        free(follow);
+    }
     map_fini(&node->pending);
     free((void *) (uintptr_t) node->about.data);
 }

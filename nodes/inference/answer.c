@@ -10,6 +10,7 @@
 #define TEXT_BYTES_MAX (128u << 10) /* of one kind in one part */
 #define JSON_BYTES_MAX (512u << 10) /* tool calls and logprobs of one part */
 #define PENDING_BYTES_MAX (4u << 20)
+#define PENDING_PARTS_MAX 16384 /* pieces that cannot be joined */
 
 /* Text in the order in which it may stand in one part: a later kind never comes before an earlier one. */
 enum rank { RANK_REASONING, RANK_TEXT, RANK_REFUSAL, RANK_COUNT };
@@ -38,6 +39,7 @@ static void drop_first(struct answer *a)
 {
     struct pending *p = STAILQ_FIRST(&a->pending);
     STAILQ_REMOVE_HEAD(&a->pending, link);
+    a->pending_count--;
     for (int i = 0; i < RANK_COUNT; i++) {
         a->pending_bytes -= p->texts[i].len;
         buf_fini(&p->texts[i]);
@@ -126,8 +128,9 @@ static bool can_join(const struct pending *p, const struct delta *d)
 {
     const struct ls_slice texts[RANK_COUNT] = {d->reasoning, d->text, d->refusal};
     int behind = p->tool_calls.len ? RANK_COUNT : -1;
-    if (p->finish_reason || p->logprobs.len || d->logprobs.len ||
-        p->tool_calls.len + d->tool_calls.len > JSON_BYTES_MAX)
+    if (p->finish_reason || p->logprobs.len || d->logprobs.len)
+        return false;
+    if (p->tool_calls.len && d->tool_calls.len) /* clients take in one fragment of a call at a time */
         return false;
     for (int i = 0; i < RANK_COUNT; i++)
         if (p->texts[i].len && behind < i)
@@ -136,16 +139,6 @@ static bool can_join(const struct pending *p, const struct delta *d)
         if (texts[i].len && (i < behind || p->texts[i].len + texts[i].len > TEXT_BYTES_MAX))
             return false;
     return true;
-}
-
-/* "[a]" and "[b]" become "[a,b]". */
-static void join_array(struct buf *array, struct ls_slice more)
-{
-    if (array->len && more.len) {
-        array->data[array->len - 1] = ',';
-        more = (struct ls_slice){more.data + 1, more.len - 1};
-    }
-    buf_add(array, more.data, more.len);
 }
 
 static void keep(struct answer *a, const struct delta *d)
@@ -159,15 +152,15 @@ static void keep(struct answer *a, const struct delta *d)
         found = xcalloc(1, sizeof *found);
         found->index = d->index;
         STAILQ_INSERT_TAIL(&a->pending, found, link);
+        a->pending_count++;
     }
-    size_t before = found->tool_calls.len;
     for (int i = 0; i < RANK_COUNT; i++) {
         buf_add(&found->texts[i], texts[i].data, texts[i].len);
         a->pending_bytes += texts[i].len;
     }
-    join_array(&found->tool_calls, d->tool_calls);
+    buf_add(&found->tool_calls, d->tool_calls.data, d->tool_calls.len);
     buf_add(&found->logprobs, d->logprobs.data, d->logprobs.len);
-    a->pending_bytes += found->tool_calls.len - before + d->logprobs.len;
+    a->pending_bytes += d->tool_calls.len + d->logprobs.len;
     found->finish_reason = d->finish_reason;
 }
 
@@ -196,7 +189,7 @@ static int add_one(struct answer *a, const struct delta *d, struct ls_error *err
     keep(a, d);
     if (a->pending_bytes > TEXT_BYTES_MAX && answer_credit(a, err) < 0)
         return -1;
-    if (a->pending_bytes <= PENDING_BYTES_MAX)
+    if (a->pending_bytes <= PENDING_BYTES_MAX && a->pending_count <= PENDING_PARTS_MAX)
         return 0;
     error_set(err, "BUSY", "%zu bytes of the answer wait for a requester who does not take them", a->pending_bytes);
     err->again = false;

@@ -36,7 +36,7 @@ struct answer {
     bool ending;    /* answer_end was called */
     uint64_t bytes; /* of text, reasoning, refusals and tool calls so far */
     STAILQ_HEAD(, pending) pending;
-    size_t pending_bytes;
+    size_t pending_bytes, pending_count;
     struct buf last; /* the pairs of the last part */
     uint16_t last_pairs;
 };

@@ -220,8 +220,8 @@ static int64_t tick(struct inference *in, int64_t now_ms)
         make(m, now_ms, in->options->pace);
     }
     LIST_FOREACH(m, &local->makings, link)
-    if (m->turn->answer.pending_bytes < PENDING_BYTES_MAX && m->next_ms < due)
-        due = m->next_ms;
+    if (m->next_ms < due && (m->turn->answer.pending_bytes < PENDING_BYTES_MAX || m->turn->answer.call->credit))
+        due = m->next_ms; /* with credit, what is pending leaves when this returns */
     return due;
 }
 

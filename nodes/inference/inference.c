@@ -142,6 +142,8 @@ void turn_fail(struct turn *turn, const struct ls_error *err)
     struct ls_error told = *err, ignored;
     answer_credit(&turn->answer, &ignored); /* what came before the failure is told before it */
     told.again &= !turn->answer.begun; /* what was read cannot be taken back */
+    if (told.number == 413)
+        told.number = 502; /* the answer is too big, not the request */
     logger_put(LEVEL_DEBUG, "turn-failed", told.text, "number=%d again=%d begun=%d", told.number, told.again,
                turn->answer.begun);
     inference_count(turn->inference, METRIC_FAILED, 1);

@@ -9,6 +9,7 @@
 
 #define CHOICES_MAX 128
 #define USAGE_DEPTH_MAX 8
+#define USAGE_BYTES_MAX 8192 /* of keys beyond those of the API; further ones are left out */
 
 struct openai_choice {
     uint32_t index;
@@ -247,11 +248,15 @@ void openai_answer_usage(const struct openai_answer *o, struct usage *usage, str
         usage->total_tokens = usage->prompt_tokens + usage->completion_tokens;
     json_object_foreach(o->usage, key, value)
     {
+        size_t before = scratch->len;
         if (is_known(key) || json_is_null(value))
             continue;
         buf_pack_str(scratch, key);
         pack_json(scratch, value, 0);
-        usage->more_pairs++;
+        if (scratch->len > USAGE_BYTES_MAX)
+            scratch->len = before;
+        else
+            usage->more_pairs++;
     }
     usage->more = ls_bytes(scratch->data, scratch->len);
 }

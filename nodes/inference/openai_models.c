@@ -25,7 +25,8 @@ static const char *text_at(const json_t *object, const char *key)
 
 static int64_t number_at(const json_t *object, const char *key)
 {
-    return (int64_t) json_number_value(json_object_get(object, key));
+    double number = json_number_value(json_object_get(object, key));
+    return number > 0 && number < 1e15 ? (int64_t) number : 0;
 }
 
 /* vLLM has max_model_len, llama.cpp meta.n_ctx (newer) or n_ctx_train, several gateways context_length. */
@@ -40,14 +41,17 @@ static int64_t context_of(const json_t *item)
     return 0;
 }
 
-static void add_item(const struct inference_options *options, struct models *models, const json_t *item)
+/* Some servers tell the present time as `created` at every question: what was told first stands. */
+static void add_item(const struct inference *in, struct models *models, const json_t *item)
 {
+    const struct inference_options *options = in->options;
     const char *id = text_at(item, "id"), *owner = text_at(item, "owned_by");
     if (!id || models_find(models, id))
         return;
+    const struct model *known = models_find(&in->models, id);
     struct model model = {.id = id,
                           .owned_by = owner ? owner : options->owned_by,
-                          .created = number_at(item, "created"),
+                          .created = known ? known->created : number_at(item, "created"),
                           .context_length = options->context_length ? options->context_length : context_of(item)};
     models_add(models, &model);
 }
@@ -64,7 +68,7 @@ static bool take_list(struct openai *o, unsigned status, struct ls_error *err)
     const json_t *data = json_object_get(json, "data");
     struct models models = {0};
     size_t i;
-    json_array_foreach(data, i, item) add_item(o->inference->options, &models, item);
+    json_array_foreach(data, i, item) add_item(o->inference, &models, item);
     json_decref(json);
     if (!models.count) {
         openai_broken(err, "the backend's list of models has none");

@@ -19,7 +19,8 @@
 
 #define PATTERNS_MAX 20
 #define STREAMS_MAX 64
-#define SOURCES_MAX 60 /* a session has at most 64 subscriptions; a refused one would end the node */
+#define SOURCES_MAX 400 /* a session has at most 512 subscriptions, */
+#define WINDOW 32       /* whose windows add up to at most 16,000 */
 #define SLOW_BYTES (256u << 10) /* a feed with more unsent than this leaves its source until it has caught up */
 
 struct places {
@@ -176,7 +177,7 @@ static void feed_end(struct feed *f, const struct problem *problem, const char *
     if (f->begun)
         http_stream_end(v->x);
     else
-        answer_problem(v, problem, "%s", text);
+        answer_problem(v, problem, "%s", text ? text : "");
     feed_free(f);
 }
 
@@ -333,7 +334,7 @@ static void source_start(struct source *s)
 {
     struct ls_error err;
     struct feed *f;
-    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from,
+    struct ls_subscription sub = {.stream = s->stream, .topics = (const char *const *) s->patterns, .from = s->from, .window = WINDOW,
                                   .positions = s->places.items, .position_count = s->places.count};
     s->subscription = ls_subscribe(node_client(s->feeds->in->node), &sub, on_event, s, &err);
     if (!s->subscription)

@@ -67,7 +67,8 @@ static const char *const ASKS[] = {"chat.generate", NULL};
 
 static bool is_loopback(const char *address)
 {
-    return (strncmp(address, "127.", 4) == 0 && address[strspn(address, "0123456789.")] == ':') || strncmp(address, "localhost:", 10) == 0 || strncmp(address, "[::1]:", 6) == 0;
+    bool ipv4 = strncmp(address, "127.", 4) == 0 && address[strspn(address, "0123456789.")] == ':'; /* no name that begins so */
+    return ipv4 || strncmp(address, "localhost:", 10) == 0 || strncmp(address, "[::1]:", 6) == 0;
 }
 
 static bool is_key(const char *text)

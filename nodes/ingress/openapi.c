@@ -17,12 +17,14 @@ static const struct {
      "\"string\"}}}},\"stream\":{\"type\":\"boolean\"},\"stream_options\":{\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":"
      "\"boolean\"}}},\"temperature\":{\"type\":\"number\",\"minimum\":0,\"maximum\":2},\"top_p\":{\"type\":\"number\",\"minimum\":0,"
      "\"maximum\":1},\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":128},\"max_tokens\":{\"type\":\"integer\",\"minimum\":1},"
-     "\"max_completion_tokens\":{\"type\":\"integer\",\"minimum\":1},\"stop\":{\"type\":[\"string\",\"array\",\"null\"]},\"seed\":{\"type\":"
+     "\"max_completion_tokens\":{\"type\":\"integer\",\"minimum\":1},\"stop\":{\"type\":[\"string\",\"array\",\"null\"]},"
+     "\"seed\":{\"type\":"
      "[\"integer\",\"null\"]},\"tools\":{\"type\":\"array\",\"maxItems\":128}},\"example\":{\"model\":\"fortunes\",\"messages\":[{\"role\":"
      "\"user\",\"content\":\"Tell me a fortune\"}]}}"},
     {"ChatCompletion", "application/json",
      "{\"type\":\"object\",\"required\":[\"id\",\"object\",\"created\",\"model\",\"choices\",\"usage\"],\"properties\":{\"id\":{\"type\":"
-     "\"string\"},\"object\":{\"const\":\"chat.completion\"},\"created\":{\"type\":\"integer\"},\"model\":{\"type\":\"string\"},\"choices\":"
+     "\"string\"},\"object\":{\"const\":\"chat.completion\"},\"created\":{\"type\":\"integer\"},\"model\":{\"type\":\"string\"},"
+     "\"choices\":"
      "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":[\"index\",\"message\",\"finish_reason\"]}},\"usage\":{\"type\":"
      "\"object\"}}}"},
     {"CompletionRequest", "application/json",
@@ -42,7 +44,8 @@ static const struct {
     {"Event", "application/json",
      "{\"type\":[\"object\",\"array\"],\"required\":[\"topic\"],\"maxItems\":1000,\"properties\":{\"topic\":{\"type\":\"string\","
      "\"maxLength\":200},\"data\":{},\"id\":{\"type\":\"string\"},\"source\":{\"type\":\"string\"},\"subject\":{\"type\":\"string\"},"
-     "\"time\":{\"type\":\"string\",\"format\":\"date-time\"},\"traceparent\":{\"type\":\"string\"},\"correlationid\":{\"type\":\"string\"},"
+     "\"time\":{\"type\":\"string\",\"format\":\"date-time\"},\"traceparent\":{\"type\":\"string\"},"
+     "\"correlationid\":{\"type\":\"string\"},"
      "\"causationid\":{\"type\":\"string\"},\"partitionkey\":{\"type\":\"string\"}},\"example\":{\"topic\":\"run.metric\",\"data\":{"
      "\"run_id\":\"r1\",\"key\":\"loss\",\"value\":0.7,\"step\":3}}}"},
     {"Published", "application/json",

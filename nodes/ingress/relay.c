@@ -201,7 +201,7 @@ static void on_known(void *arg)
     struct relay *r = arg;
     const struct offered_route *route = directory_route(r->in, http_method(r->v->x), http_path(r->v->x));
     r->waiting = false;
-    if (route) {
+    if (route && r->in->connected) {
         send_request(r, route);
         return;
     }
@@ -218,7 +218,7 @@ bool relay_find(struct visit *v)
     if (directory_route(v->ingress, http_method(v->x), http_path(v->x)))
         return true;
     /* It may have come a moment ago: relay_start asks again. */
-    return v->ingress->connected && strncmp(http_path(v->x), "/api/", 5) == 0;
+    return strncmp(http_path(v->x), "/api/", 5) == 0;
 }
 
 void relay_start(struct visit *v)
@@ -232,7 +232,7 @@ void relay_start(struct visit *v)
     v->work = r;
     v->gone = on_gone;
     v->drained = on_drained;
-    if (route) {
+    if (route && v->ingress->connected) {
         send_request(r, route);
         return;
     }

@@ -28,6 +28,7 @@
 #define STALL_MS 60000
 #define EVENTS_MAX 128
 #define IDLE_CONNECTIONS_MAX 256
+#define HEADER_BYTES_MAX (256u << 10) /* of one answer, trailers too: curl keeps them all, and bounds only the head */
 
 enum phase { PHASE_CONNECT, PHASE_FIRST_BYTE, PHASE_BODY };
 
@@ -41,6 +42,7 @@ struct http_call {
     struct timer phase_timer, total_timer;
     int64_t moved_ms; /* the last piece of the body */
     unsigned status;  /* 0: the header is not complete */
+    size_t header_bytes;
     bool added;       /* curl has it */
     bool dead;        /* cancelled while curl was running: freed as soon as curl has returned */
     bool stopped;     /* by `data` */
@@ -84,6 +86,8 @@ static void describe(const struct http_call *call, CURLcode code, struct ls_erro
     const char *why = call->text[0] ? call->text : curl_easy_strerror(code);
     if (call->stopped)
         error_set(err, "CANCELLED", "the answer was not wanted any more");
+    else if (call->header_bytes > HEADER_BYTES_MAX)
+        error_set(err, "PROTOCOL", "more than %u bytes of header", HEADER_BYTES_MAX);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         error_set(err, "TIMEOUT", "no connection within %lld ms", (long long) call->on.connect_ms);
     else if (strcmp(name_of(code), "CUT") == 0)
@@ -224,7 +228,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
     struct http_call *call = arg;
     long status = 0;
     bool is_end = size * count <= 2 && (*data == '\r' || *data == '\n');
-    if (call->dead)
+    call->header_bytes += size * count;
+    if (call->dead || call->header_bytes > HEADER_BYTES_MAX)
         return 0;
     if (!is_end || call->status) /* a line, or trailers behind the body */
         return size * count;

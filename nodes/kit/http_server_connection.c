@@ -80,6 +80,9 @@ void http_connection_open(struct http_server *server, struct MHD_Connection *mhd
     c->server = server;
     c->mhd = mhd;
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    /* A peer that takes nothing for so long, or is gone without a word, is cut by the kernel (tcp(7)). */
+    unsigned patience_ms = (unsigned) server->limits.body_ms;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
     const struct sockaddr *addr = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
     c->peer_key = peer_key(addr);
     name_peer(c, addr);

@@ -102,7 +102,8 @@ class Stage:
             try:
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     env = file.read()
-                if f"LINESHAFT_NODE={node}\0".encode() in env and str(self.folder).encode() in env + os.readlink(f"/proc/{pid}/cwd").encode():
+                here = os.readlink(f"/proc/{pid}/cwd") == self.folder
+                if here and f"LINESHAFT_NODE={node}\0".encode() in env:
                     with open(f"/proc/{pid}/status", encoding="ascii") as file:
                         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS"))
             except OSError:
@@ -181,8 +182,9 @@ def table(result):
             at = one[name]
             goal = f" (goal {GOAL:g})" if name == "p50" else ""
             rows.append([f"{one['transport']}, {name}", f"{at['direct']:.0f}", f"{at['through']:.0f}", f"{at['echo']:.0f}",
-                         f"{at['ratio']:.2f}{goal}", f"{at['first_through'] - at['first_direct']:.0f}", f"{at['first_ratio']:.2f}"])
-    return [["", "direct, us", "through lineshaft, us", "four-hop echo, us", "added / echo", "added to the first token, us", "/ echo"], *rows]
+                         f"{at['ratio']:.2f}{goal}", f"{at['first_added']:.0f}", f"{at['first_ratio']:.2f}"])
+    return [["", "direct, us", "through lineshaft, us", "four-hop echo, us", "added / echo", "added to the first token, us", "/ echo"],
+            *rows]
 
 
 def crowd_text(c):
@@ -191,8 +193,9 @@ def crowd_text(c):
     gap = c["longest_gap_ms"]
     return (f"{c['feeds']} idle event feeds and {c['streams']} chat streams of {c['tokens'] // c['streams']} tokens at 50 a second: "
             f"{c['tokens']} tokens, {c['wrong']} wrong or out of order, {c['cut']} streams cut; longest silence within a stream "
-            f"p50 {gap['p50']:.0f} ms, p99 {gap['p99']:.0f} ms, max {gap['max']:.0f} ms (pace {c['pace_ms']} ms). An event to all feeds meanwhile: "
-            f"p50 {c['fan_out_ms']['p50']:.0f} ms, max {c['fan_out_ms']['max']:.0f} ms ({c['rounds']} times). ingress: {c['ingress_rss_mib']:.0f} MiB resident.")
+            f"p50 {gap['p50']:.0f} ms, p99 {gap['p99']:.0f} ms, max {gap['max']:.0f} ms (pace {c['pace_ms']} ms). "
+            f"An event to all feeds meanwhile: p50 {c['fan_out_ms']['p50']:.0f} ms, max {c['fan_out_ms']['max']:.0f} ms "
+            f"({c['rounds']} times). ingress: {c['ingress_rss_mib']:.0f} MiB resident.")
 
 
 def text(result):
@@ -207,7 +210,8 @@ def markdown(result):
     known, rows = result["machine"], table(result)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "| --- |" + " ---: |" * (len(rows[0]) - 1))
-    rounds = "; ".join(f"{one['transport']}: {one['quiet']} of {one['rounds']} rounds of {one['count']} turns were quiet" for one in result["latency"])
+    rounds = "; ".join(f"{one['transport']}: {one['quiet']} of {one['rounds']} rounds of {one['count']} turns were quiet"
+                       for one in result["latency"])
     return (f"Measured {result['date']} by `{result['command']}`; {rounds}; load average {known['load_before']} before, "
             f"{known['load_after']} after.\n\n" + "\n".join(lines) + "\n\n" + crowd_text(result["crowd"]))
 

@@ -105,9 +105,9 @@ def busy(bus):
 
 def quota(bus):
     c = bus.client()
-    for cid in range(64):
+    for cid in range(512):
         c.ok("SUB", cid=cid, topics=["job.>"], window=10)
-    return c.err("QUOTA", "SUB", cid=64, topics=["job.>"], window=10)
+    return c.err("QUOTA", "SUB", cid=512, topics=["job.>"], window=10)
 
 
 def stale(bus):

@@ -100,14 +100,14 @@ def test_hello_tells_the_batch_limit_that_the_smallest_segment_allows(bus):
     d.ok("PUB", {"batch": 500, "n": len(jobs) + 1}, pack_batch(jobs[:500]))
 
 
-def test_subscriptions_and_services_share_a_limit_of_64(bus):
+def test_subscriptions_and_services_share_a_limit_of_512(bus):
     c = bus.client()
-    for cid in range(32):
-        c.ok("SUB", cid=cid, topics=["job.>"])
-        c.ok("SUB", cid=100 + cid, serves=[f"job.s{cid}"])
-    c.err("QUOTA", "SUB", cid=64, serves=["job.x"])
+    for cid in range(256):
+        c.ok("SUB", cid=cid, topics=["job.>"], window=10)
+        c.ok("SUB", cid=1000 + cid, serves=[f"job.s{cid}"])
+    c.err("QUOTA", "SUB", cid=512, serves=["job.x"])
     c.ok("BYE", cid=5)
-    c.ok("SUB", cid=64, serves=["job.x"])
+    c.ok("SUB", cid=512, serves=["job.x"])
 
 
 def test_a_reader_of_nothing_is_paused_by_its_window_not_disconnected(bus):

@@ -67,6 +67,18 @@ def test_a_failing_worker_says_so_in_its_last_part(bus):
     d.err("NO_REQUEST", "CANCEL", rid=1)
 
 
+def test_a_failure_needs_no_credit(bus):
+    w, d = worker(bus), bus.dealer()
+    d.send("REQ", rid=1, topic="job.sum", parts=1)
+    rid = w.expect("REQ").head["rid"]
+    w.send("REP", {"rid": rid, "more": True}, b"x")
+    w.send("REP", rid=rid, error="the model broke", number=502, again=False)
+    assert d.expect("REP").head["more"] is True
+    rep = d.expect("REP").head
+    assert rep["error"] == "the model broke" and rep["number"] == 502 and rep["more"] is False
+    assert not w.barrier(), "the worker did nothing wrong"
+
+
 def test_no_responder_is_told_at_once(bus):
     d = bus.dealer()
     head = d.err("NO_RESPONDER", "REQ", rid=3, topic="job.nobody", timeout=3600000)

@@ -79,6 +79,14 @@ def test_a_flood_of_subscriptions_is_bounded(bus, watch, plus):
     assert feed.recv_frames()[0] == b"job.honest"
 
 
+@pytest.mark.parametrize("plus", [2, 4])
+def test_a_subscription_behind_many_others_is_heard(bus, plus):
+    """All of them come in one piece, more than a turn of the broker takes: the rest must not wait for what comes next."""
+    raw, out = Raw(bus.base + plus, "SUB"), bus.dealer()
+    raw.send((frame(b"\x01a") + frame(b"\0a")) * 1000 + frame(b"\x01live."))
+    bus.until("the feed", lambda: out.ok("PUB", topic="live.x") and raw.arrived(b"live.x"))
+
+
 def test_five_thousand_idle_connections(bus):
     watch = Watch(bus, growth_kib=5000 * 50)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

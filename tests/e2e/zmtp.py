@@ -69,6 +69,13 @@ class Raw:
             pass
         return True
 
+    def arrived(self, text):
+        """Reads away what is there now; true if it holds this text."""
+        found = False
+        while self.readable():
+            found = text in self.socket.recv(1 << 16) or found
+        return found
+
     def readable(self):
         return bool(select.select([self.socket], [], [], 0)[0])
 

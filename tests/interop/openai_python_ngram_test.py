@@ -59,7 +59,8 @@ def test_max_tokens_and_stop_and_seed(ai):
     stopped = ai.chat.completions.create(**ask("fortunes", max_tokens=60, seed=1, stop=[until])).choices[0]
     assert stopped.finish_reason == "stop" and until not in stopped.message.content
     assert long.message.content.startswith(stopped.message.content)
-    assert len({ai.chat.completions.create(**ask("fortunes", seed=seed, max_tokens=20)).choices[0].message.content for seed in range(5)}) > 1
+    several = [ai.chat.completions.create(**ask("fortunes", seed=seed, max_tokens=20)) for seed in range(5)]
+    assert len({answer.choices[0].message.content for answer in several}) > 1
 
 
 def test_a_completion_goes_on_where_the_prompt_ends(ai):

@@ -305,7 +305,9 @@ def test_leaving_the_helper_ends_the_work(ai, mock):
 
 def test_leaving_while_only_comments_come_ends_the_work(stack, mock):
     with client(stack.patient) as ai, ai.chat.completions.with_streaming_response.create(**ask("hang-after-0", stream=True)) as raw:
-        assert next(line for line in raw.iter_lines() if line).startswith(":")
+        lines = raw.iter_lines()
+        assert next(lines).startswith(":")
+        mock.until("open", 1)  # else there may be nothing yet to end
     assert mock.until("aborts", 1)["aborts_before_token"] == 1
 
 

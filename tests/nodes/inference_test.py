@@ -493,6 +493,19 @@ def test_further_keys_of_the_usage_are_kept(ask_script):
         assert ask_script(script).usage == usage
 
 
+@pytest.mark.parametrize("more", [{f"key{i}": i for i in range(70000)}, {"note": "x" * (2 << 20)}])
+def test_a_giant_usage_does_not_cost_the_answer(ask_script, more):
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    with Script(stream_of(chunk(content="a"), {**chunk("stop"), "usage": {**usage, **more}}, "data: [DONE]")) as script:
+        answer = ask_script(script)
+    assert answer.text() == "a" and answer.usage.items() >= usage.items() and len(answer.usage) < 4000
+
+
+def test_an_answer_that_is_too_big_is_the_backends_fault(ask_script):
+    with Script(stream_of(chunk(refusal="x" * (2 << 20)), chunk("stop"), "data: [DONE]")) as script:
+        assert ask_script(script).error["number"] == 502
+
+
 def test_logprobs_and_refusals(ask_script):
     logprobs = {"content": [{"token": "a", "logprob": -0.5}]}
     first = chunk(content="a")
@@ -553,6 +566,23 @@ def test_without_credit_text_grows_together(asker, mock):
         got.append(part)
     answer = check(Answer(got))
     assert answer.text() == text and len(got) <= 4
+
+
+def test_a_failure_without_credit_is_told(asker):
+    asker.send(chat("error-mid-stream", mock={"pace_ms": 1}), parts=1)
+    answer = asker.rest()
+    assert len(answer.parts) == 1 and answer.error["number"] == 502 and answer.error["again"] is False
+
+
+def test_pieces_that_cannot_be_joined_are_bounded(bus, make_node):
+    """A requester who takes nothing, and a backend whose pieces stay apart."""
+    pieces = [chunk(content="a"), chunk(reasoning="b")] * 10000
+    with Script(stream_of(*pieces), hold=True) as script:
+        make_node(backend="openai", url=script.url, model="m", stall_timeout=PATIENCE_S * 1000)
+        asker = Asker(bus)
+        asker.send(chat("m"), parts=1)
+        answer = asker.rest()
+    assert len(answer.parts) == 1 and "wait for a requester" in answer.error["error"]
 
 
 def test_two_choices_without_credit(asker, mock):

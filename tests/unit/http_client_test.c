@@ -428,6 +428,35 @@ static void a_peer_that_breaks_off(void **state)
     }
 }
 
+static void endless_headers(void **state)
+{
+    struct rig *r = *state;
+    static const struct {
+        const char *head, *line;
+    } CASES[] = {{OK_HEAD "Transfer-Encoding: chunked\r\n\r\n0\r\n", "X-More: and more\r\n"}, /* trailers */
+                 {OK_HEAD, "X-More: and more\r\n"},
+                 {"", "HTTP/1.1 100 Continue\r\n\r\n"}};
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct outcome *o = start(r, (struct http_call_options){0});
+        struct buf lines = {0};
+        take_connection(r);
+        read_request(r, 0);
+        say(r, CASES[i].head);
+        while (lines.len < 16u << 10)
+            buf_add(&lines, CASES[i].line, strlen(CASES[i].line));
+        for (int k = 0; k < 64 && !o->ended; k++) {
+            if (send(r->peer, lines.data, lines.len, MSG_NOSIGNAL) < 0)
+                break;
+            turn(r, -1);
+        }
+        until_ended(o);
+        assert_string_equal(o->err.name, "PROTOCOL");
+        hang_up(r);
+        buf_fini(&lines);
+        forget(o);
+    }
+}
+
 static void nobody_there(void **state)
 {
     struct rig *r = *state;
@@ -596,6 +625,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_phase_has_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(the_limits_hold_on_a_kept_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(a_peer_that_breaks_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(endless_headers, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_that_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(cancel_closes_the_connection, setup, teardown),

@@ -61,6 +61,7 @@ static int tester_open(void *self, struct node *node, const void *options, struc
     t->options = options;
     t->timer.fire = on_timer;
     t->tick_at = INT64_MAX;
+    assert_ptr_equal(node_kind_options(node), options);
     assert_string_equal(node_name(node), "n");
     assert_string_equal(node_member(node), "n.1");
     buf_pack_map(&about, 1);
@@ -78,6 +79,10 @@ static enum ls_verdict tester_event(void *self, const struct ls_event *event, st
     ++*node_metric(t->node, 0);
     if (ls_slice_is(event->topic, "e.done"))
         return LS_DONE;
+    if (ls_slice_is(event->topic, "e.follow"))
+        return node_follow(t->node, event, "t.followed", json_pack("{s:f,s:[i,b,n]}", "a", 0.7, "b", 1, true), err);
+    if (ls_slice_is(event->topic, "e.nothing"))
+        return node_follow(t->node, event, "t.followed", json_pack("{s:s}", "a", "\xff"), err);
     if (ls_slice_is(event->topic, "e.later")) {
         t->seq = event->seq;
         node_working(t->node, event->subscription, event->seq);
@@ -148,6 +153,10 @@ static enum ls_verdict tester_request(void *self, struct ls_call *call, const st
     struct tester *t = self;
     char byte;
     t->call = call;
+    if (ls_slice_is(request->topic, "r.json")) {
+        t->call = NULL;
+        return node_reply(call, node_json(request->body, err), err);
+    }
     if (ls_slice_is(request->topic, "r.hold")) {
         node_watch(t->node, hold_fd, EPOLLIN, on_hold, t);
         return LS_PENDING;
@@ -466,6 +475,47 @@ static void verdicts_settle_events(void **state)
     expect_seq(b, "ACK", 4);
 }
 
+static void a_cause_is_acknowledged_when_what_follows_is_stored(void **state)
+{
+    struct bench *b = *state;
+    char id[2][64];
+    struct ls_slice text;
+    wire_node(b, "");
+    for (int i = 0; i < 2; i++) { /* the same event twice */
+        send_event(b, "e.follow", 1 + i);
+        expect_node(b, "PUB");
+        assert_true(heard_is(&b->s, "topic", "t.followed") && heard_is(&b->s, "causationid", "e1"));
+        assert_true(ls_slice_is(ls_bytes(b->s.body.data, b->s.body.len), "{\"a\":0.7,\"b\":[1,true,null]}"));
+        assert_true(wire_str(mp_over(b->s.header.data, b->s.header.len), "id", &text));
+        wire_copy(id[i], sizeof id[i], text);
+        send_request(b, "r.reject", 7 + i, 1); /* its answer comes next: nothing was acknowledged yet */
+        expect_refusal(b, 7 + i, 400, false);
+        say(&b->s, "OK", "u:upto", 1 + i, "s:level", "disk");
+        expect_seq(b, "ACK", (uint64_t) (1 + i));
+    }
+    assert_string_equal(id[0], id[1]);
+    send_event(b, "e.follow", 3);
+    expect_node(b, "PUB");
+    say(&b->s, "ERR", "u:n", 3, "s:name", "SCHEMA", "u:number", 422, "s:text", "not so");
+    expect_seq(b, "TERM", 3);
+    assert_true(heard_is(&b->s, "error", "not so"));
+    send_event(b, "e.nothing", 4);
+    expect_seq(b, "TERM", 4);
+}
+
+static void a_reply_is_json_and_an_error_without_a_body(void **state)
+{
+    struct bench *b = *state;
+    struct ls_slice type;
+    wire_node(b, "");
+    for (int i = 0; i < 2; i++)
+        say_with(&b->s, ls_str(i ? "{" : "{\"a\": [1]}"), "REQ", "u:cid", SERVICE, "u:rid", 7 + i, "s:topic", "r.json", "u:timeout", 60000,
+                 "u:parts", 1, NULL);
+    expect_answer(b, 7, "{\"a\":[1]}");
+    assert_true(wire_str(heard(&b->s, "headers"), "Content-Type", &type) && ls_slice_is(type, "application/json"));
+    expect_refusal(b, 8, 400, false);
+}
+
 static void a_request_is_answered_in_parts_as_credit_comes(void **state)
 {
     struct bench *b = *state;
@@ -698,6 +748,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RULE(it_introduces_itself),
         RULE(verdicts_settle_events),
+        RULE(a_cause_is_acknowledged_when_what_follows_is_stored),
+        RULE(a_reply_is_json_and_an_error_without_a_body),
         RULE(a_request_is_answered_in_parts_as_credit_comes),
         RULE(cancelling_reaches_the_kind),
         RULE(a_slow_callback_keeps_the_session),

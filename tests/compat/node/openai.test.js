@@ -40,7 +40,7 @@ test("a stream by its iterator", async () => {
 
 test("a stream by the helper, with its events", async () => {
     const pieces = [];
-    const stream = openai.chat.completions.stream(ask("echo", TEXT)).on("content", (piece) => pieces.push(piece));
+    const stream = openai.chat.completions.stream(ask("echo", TEXT, { mock: { pace_ms: 5 } })).on("content", (piece) => pieces.push(piece));
     const message = (await stream.finalChatCompletion()).choices[0];
     assert.equal(message.message.content, TEXT);
     assert.equal(message.finish_reason, "stop");
