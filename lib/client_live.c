@@ -45,6 +45,16 @@ static struct ls_slice frame(struct ls_live *live, int i)
     return ls_bytes(zmq_msg_data(&live->frames[i]), zmq_msg_size(&live->frames[i]));
 }
 
+/* A signal may come between two frames of a message. */
+static int take_frame(void *socket, zmq_msg_t *frame)
+{
+    int rc;
+    do
+        rc = zmq_msg_recv(frame, socket, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
 /* Takes the next message off the socket; false if there is none. */
 static bool receive(struct ls_live *live)
 {
@@ -53,7 +63,7 @@ static bool receive(struct ls_live *live)
     while (more) {
         zmq_msg_t spare, *into = live->frame_count < FRAMES_MAX ? &live->frames[live->frame_count] : &spare;
         zmq_msg_init(into);
-        if (zmq_msg_recv(into, live->socket, ZMQ_DONTWAIT) < 0) {
+        if (take_frame(live->socket, into) < 0) {
             zmq_msg_close(into);
             break;
         }

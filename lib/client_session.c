@@ -372,13 +372,23 @@ static void dispatch(struct ls_client *client, const struct message *m)
     /* PONG needs no handling, and verbs of a later protocol are none of ours: both are signs of life. */
 }
 
+/* A signal may come between two frames of a message. */
+static int take_frame(void *socket, zmq_msg_t *frame)
+{
+    int rc;
+    do
+        rc = zmq_msg_recv(frame, socket, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
 static int take_frames(struct ls_client *client, zmq_msg_t frames[FRAMES_MAX])
 {
     int count = 0, more = 1;
     while (more) {
         zmq_msg_t spare, *frame = count < FRAMES_MAX ? &frames[count] : &spare;
         zmq_msg_init(frame);
-        if (zmq_msg_recv(frame, client->socket, ZMQ_DONTWAIT) < 0) {
+        if (take_frame(client->socket, frame) < 0) {
             zmq_msg_close(frame);
             break;
         }
@@ -439,9 +449,14 @@ void session_ping(struct ls_client *client, int64_t now)
 
 static bool has_input(void *socket)
 {
-    int events = 0;
+    int events = 0, rc;
     size_t size = sizeof events;
-    return socket && !zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) && (events & ZMQ_POLLIN);
+    if (!socket)
+        return false;
+    do
+        rc = zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
+    while (rc < 0 && errno == EINTR);
+    return !rc && (events & ZMQ_POLLIN);
 }
 
 bool session_beat(struct ls_client *client, int64_t now)

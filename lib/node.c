@@ -95,6 +95,10 @@ static void on_notice(void *arg, const struct ls_notice *notice)
         logger_put(LEVEL_WARN, "stale", notice->text, "of=%s name=%s", what_of(node, notice->subscription), notice->err->name);
         return;
     case LS_REFUSED:
+        if (node->code->refused && notice->subscription != node->consumer && notice->subscription != node->service) {
+            node->code->refused(node->self, notice->subscription, notice->err);
+            return;
+        }
         err = *notice->err;
         error_wrap(&err, "the broker refuses %s", what_of(node, notice->subscription));
         node_fail(node, &err);

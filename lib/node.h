@@ -47,6 +47,9 @@ struct node_code {
 
     /* The session stands (again), or was lost (`err` says why, NULL when it stands). May be NULL. */
     void (*connected)(void *self, const struct ls_error *err);
+    /* A subscription that the kind made by itself (node_client) was refused by the broker, and is over. NULL: the node ends,
+     * as it always does when the consumer or the service of the topology is refused. */
+    void (*refused)(void *self, uint32_t subscription, const struct ls_error *err);
 
     /* Called in each turn of the loop, after descriptors, bus and timers; returns when it wants to be called again at the
      * latest (CLOCK_MONOTONIC ms; INT64_MAX: whenever something else happens). May be NULL. */

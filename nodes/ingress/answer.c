@@ -186,55 +186,11 @@ json_t *body_json(struct visit *v)
     return json;
 }
 
-static void write_object(struct buf *out, const json_t *object)
-{
-    const char *key, *comma = "";
-    json_t *item;
-    buf_add_byte(out, '{');
-    json_object_foreach((json_t *) (uintptr_t) object, key, item) {
-        buf_addf(out, "%s", comma);
-        comma = ",";
-        json_put_text(out, key);
-        buf_add_byte(out, ':');
-        json_write(out, item);
-    }
-    buf_add_byte(out, '}');
-}
-
-static void write_array(struct buf *out, const json_t *array)
-{
-    const json_t *item;
-    size_t i;
-    buf_add_byte(out, '[');
-    json_array_foreach(array, i, item) {
-        buf_addf(out, "%s", i ? "," : "");
-        json_write(out, item);
-    }
-    buf_add_byte(out, ']');
-}
-
-/* jansson would write 0.7 as 0.69999999999999996. */
-void json_write(struct buf *out, const json_t *json)
-{
-    if (json_is_object(json))
-        write_object(out, json);
-    else if (json_is_array(json))
-        write_array(out, json);
-    else if (json_is_string(json))
-        json_put_string(out, json_string_value(json), json_string_length(json));
-    else if (json_is_integer(json))
-        buf_addf(out, "%lld", (long long) json_integer_value(json));
-    else if (json_is_real(json))
-        json_put_double(out, json_real_value(json));
-    else
-        buf_addf(out, "%s", json_is_true(json) ? "true" : json_is_false(json) ? "false" : "null");
-}
-
 void pack_data(struct buf *body, const json_t *data)
 {
     buf_clear(body);
     if (json_is_object(data) || json_is_array(data)) {
-        json_write(body, data);
+        node_write(body, data);
     } else if (json_is_integer(data) && (json_integer_value(data) == '{' || json_integer_value(data) == '[')) {
         buf_addf(body, "\xcc%c", (int) json_integer_value(data)); /* in one byte it would look like JSON */
     } else if (json_is_integer(data)) {

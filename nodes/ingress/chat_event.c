@@ -149,7 +149,7 @@ static void put_field(struct buf *out, const char *key, const json_t *value)
     if (!value || json_is_null(value))
         return;
     buf_addf(out, ",\"%s\":", key);
-    json_write(out, value);
+    node_write(out, value);
 }
 
 static void put_request(const struct turn *t, bool content, struct buf *out)

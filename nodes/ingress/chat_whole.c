@@ -21,7 +21,7 @@ static void put_message(struct buf *out, const struct choice *c)
         json_put_pair(out, "reasoning_content", ls_bytes(c->reasoning.data, c->reasoning.len));
     if (c->tool_calls) {
         buf_addf(out, ",\"tool_calls\":");
-        json_write(out, c->tool_calls);
+        node_write(out, c->tool_calls);
     }
     buf_add_byte(out, '}');
 }
@@ -36,7 +36,7 @@ static void put_choice(struct buf *out, const struct turn *t, const struct choic
         put_message(out, c);
     }
     buf_addf(out, ",\"logprobs\":");
-    json_write(out, c->logprobs);
+    node_write(out, c->logprobs);
     buf_addf(out, ",\"finish_reason\":");
     json_put_text(out, c->finish);
     buf_add_byte(out, '}');

@@ -577,6 +577,18 @@ void feeds_drain(struct ingress *in)
         feed_end(f, &(struct problem){.status = 503, .code = "stopping"}, "the server is stopping");
 }
 
+/* A subscription did not stand, or no longer does after a restart of the broker: its feeds end, and may come back. */
+void feeds_refused(struct ingress *in, uint32_t subscription, const struct ls_error *err)
+{
+    struct feed *f, *next;
+    const struct problem problem = {.status = bus_error_status(err), .code = "feed_refused", .retry_ms = 2000};
+    for (f = LIST_FIRST(&in->feeds->all); f; f = next) {
+        next = LIST_NEXT(f, all);
+        if (f->source && f->source->subscription == subscription)
+            feed_end(f, &problem, err->text);
+    }
+}
+
 void feeds_close(struct ingress *in)
 {
     free(in->feeds);

@@ -160,6 +160,12 @@ static void on_connected(void *self, const struct ls_error *err)
     }
 }
 
+static void on_refused(void *self, uint32_t subscription, const struct ls_error *err)
+{
+    logger_put(LEVEL_WARN, "refused", err->text, "subscription=%u name=%s", subscription, err->name);
+    feeds_refused(self, subscription, err);
+}
+
 static int64_t tick(void *self, int64_t now_ms)
 {
     struct ingress *in = self;
@@ -206,6 +212,7 @@ const struct node_code node_ingress = {
     .size = sizeof(struct ingress),
     .open = open_ingress,
     .connected = on_connected,
+    .refused = on_refused,
     .tick = tick,
     .drain = drain,
     .busy = busy,

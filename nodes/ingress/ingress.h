@@ -96,9 +96,7 @@ void problem_json(struct buf *out, const struct problem *problem, const char *te
 /* body_json reads the request's body as a JSON object or array, strictly: UTF-8, no duplicate keys, at most 64 deep. NULL
  * after it has answered 400 or 422. */
 json_t *body_json(struct visit *v);
-/* json_write appends a value as compact JSON text; NULL as null. pack_data: an object or array so, scalars as msgpack: the body
- * of an event. */
-void json_write(struct buf *out, const json_t *json);
+/* pack_data appends a value as the body of an event: an object or array as compact JSON text, a scalar as msgpack. */
 void pack_data(struct buf *body, const json_t *data);
 
 /* ---- handlers ---- */
@@ -155,6 +153,7 @@ void directory_forget(struct directory_wait *wait);
 void feeds_open(struct ingress *in);
 void feeds_connected(struct ingress *in);
 void feeds_drain(struct ingress *in);
+void feeds_refused(struct ingress *in, uint32_t subscription, const struct ls_error *err);
 void feeds_close(struct ingress *in);
 void feeds_tick(struct ingress *in);
 void metrics_open(struct ingress *in);

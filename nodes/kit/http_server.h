@@ -26,8 +26,8 @@ struct http_limits {           /* 0: the default */
     /* A new connection: from its start to the end of its header. Later requests: from the request line to the end of the
      * header, the line itself within idle_ms. 10000 */
     int64_t header_ms;
-    int64_t body_ms;           /* (also: how long a peer may take nothing of an answer) for the whole body, 1 KiB of it in every quarter; a whole answer: between two pieces that the
-                                * client takes; 60000 */
+    int64_t body_ms;           /* for the whole body, 1 KiB of it in every quarter; of an answer: between two
+                                * pieces that the client takes; 60000 */
     int64_t idle_ms;           /* a kept-alive connection without a request; 60000 */
     size_t body_bytes;         /* 4 MiB; http_body_limit changes it for one exchange */
     unsigned connections;      /* 10000 */

@@ -53,7 +53,8 @@ static const struct behaviour BEHAVIOURS[] = {
 #define BEHAVIOUR_COUNT (sizeof BEHAVIOURS / sizeof BEHAVIOURS[0])
 
 const char *const MOCK_MODELS[] = {
-    "fixed", "echo", "hang", "hang-first", "hang-after-0", "hang-after-3", "cut-after-3", "bad-json", "no-finish", "no-done", "400", "401", "403",
+    "fixed", "echo", "hang", "hang-first", "hang-after-0", "hang-after-3", "cut-after-3", "bad-json", "no-finish", "no-done",
+    "400", "401", "403",
     "404", "429", "500", "503", "slow-header", "error-mid-stream", "error-int-code", "flat-error", "abort-reason", "eos-reason",
     "reasoning", "reasoning_content", "tools", "tools-no-index", "tools-no-type", "tools-object-args", "no-role", "no-usage",
     "usage-every-chunk", "usage-no-choices", "crlf", "split", "big", "text-plain", "not-streaming", "two-choices", "no-choice-index",

@@ -576,7 +576,7 @@ def test_a_failure_without_credit_is_told(asker):
 
 def test_pieces_that_cannot_be_joined_are_bounded(bus, make_node):
     """A requester who takes nothing, and a backend whose pieces stay apart."""
-    pieces = [chunk(content="a"), chunk(reasoning="b")] * 10000
+    pieces = [chunk(content="a"), chunk(reasoning="b")] * 20000
     with Script(stream_of(*pieces), hold=True) as script:
         make_node(backend="openai", url=script.url, model="m", stall_timeout=PATIENCE_S * 1000)
         asker = Asker(bus)

@@ -10,7 +10,7 @@ import pytest
 
 from bus import pack
 from cli import wait_until
-from stack import Stack, together
+from stack import HEAD, Stack, together
 
 NODES = '  door: {{ kind: ingress, listen: "{http}" }}\n'
 ROUTE = {"method": "GET", "path": "/api/things/{name}", "topic": "things.http"}
@@ -268,5 +268,19 @@ def test_without_a_broker_every_caller_is_told(tmp_path):
             finally:
                 os.kill(pid, signal.SIGCONT)
             wait_until(stack.ready, "ready again")
+    finally:
+        stack.close()
+
+
+def test_a_subscription_that_the_broker_refuses_ends_its_feed_and_not_the_door(tmp_path):
+    """A broker with room for few subscriptions in all: the door's own three stand, and some feeds."""
+    head = HEAD.replace("stats_every: 200ms", "stats_every: 200ms, subscriptions_max: 6")
+    stack = Stack(tmp_path, '  door: {{ kind: ingress, listen: "{http}" }}\n', head=head)
+    try:
+        pid = stack.pids("door")
+        feeds = [stack.stream("GET", f"/api/events?topic=few.a{i}") for i in range(12)]
+        ended = [feed for feed in feeds if feed.status != 200 or feed.rest() == []][:1]
+        assert ended, "some feed must find no room"
+        assert stack.get("/readyz").status == 200 and stack.pids("door") == pid
     finally:
         stack.close()
