@@ -120,8 +120,8 @@ demo: ## install what is missing, build, show the quick start at work, end every
 run: ## the chat page with a model of its own, in the foreground; Ctrl-C ends it
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
+	@mkdir -p var/models
 	@[ -e var/models/fortunes.ngram ] || $(B)/lineshaft train -o var/models/fortunes.ngram /usr/share/games/fortunes
-	@echo "the chat page: http://127.0.0.1:$${LINESHAFT_HTTP_PORT:-7480}/"
 	@exec $(B)/lineshaft up config/chat.yaml
 
 install: all ## DESTDIR= PREFIX=

@@ -167,7 +167,7 @@ const struct cli_command CMD_NODE = {
         "  --list           List the kinds of nodes.\n"
         "\n"
         "EXAMPLES\n"
-        "  lineshaft node printer config/hello.yaml\n"
+        "  lineshaft node greeter config/hello.yaml\n"
         "  lineshaft node --replica 2 --url tcp://broker:7400 model config/chat.yaml\n"
         "\n"
         "EXIT STATUS\n"

@@ -229,7 +229,8 @@ static int open_client(struct node *node, struct ls_error *err)
     node_work_routes(node, &routes);
     const struct ls_client_options options = {.name = node->config.name, .member = node->config.member,
                                               .hb_ms = (int) node->config.hb_ms, .notice = on_notice, .arg = node,
-                                              .heartbeat_thread = true, .routes = ls_bytes(routes.data, routes.len)};
+                                              .heartbeat_thread = true, .publish_retry_ms = -1,
+                                              .routes = ls_bytes(routes.data, routes.len)};
     node->client = ls_client_open(&options, err);
     buf_fini(&routes);
     if (!node->client)

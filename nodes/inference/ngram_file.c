@@ -215,7 +215,8 @@ static int map_file(struct ngram *model, const char *path, struct ls_error *err)
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return error_set(err, "SYSTEM", "cannot read the model %s: %s", path, strerror(errno));
+        return error_set(err, "SYSTEM", "cannot read the model %s: %s (`lineshaft train -o FILE TEXT...` makes one)", path,
+                         strerror(errno));
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
         model->map_len = (size_t) info.st_size;
         model->map = mmap(NULL, model->map_len, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -106,6 +106,15 @@ static void fail(struct turn *t, const struct problem *problem, const char *text
     turn_over(t);
 }
 
+void turns_stop(struct ingress *in)
+{
+    for (struct turn *t = LIST_FIRST(&in->turns), *next; t; t = next) {
+        next = LIST_NEXT(t, link);
+        if (t->v)
+            fail(t, &(struct problem){.status = 503, .code = "stopping"}, "the server is stopping");
+    }
+}
+
 static void complete(struct turn *t)
 {
     ++*node_metric(t->in->node, METRIC_CHATS_COMPLETED);
@@ -198,6 +207,8 @@ static void fail_by_worker(struct turn *t, const struct ls_error *err)
         problem.status = 502; /* the backend's quarrel with us is not the caller's */
     problem.code = *code ? code : problem.status == 503 ? "overloaded" : problem.status == 504 ? "timeout"
                    : problem.status == 429 ? "rate_limit_exceeded" : problem.status >= 500 ? "server_error" : NULL;
+    if (strcmp(err->name, "WORKER_LOST") == 0)
+        problem.code = "worker_lost";
     if (strcmp(err->name, "NO_RESPONDER") == 0) {
         problem.code = "no_worker";
         text = "no worker for this model is running";
@@ -265,6 +276,9 @@ static void ask_worker(void *arg)
     const struct model *model = directory_model(t->in, t->model);
     if (!t->in->connected) {
         fail(t, &(struct problem){.status = 503, .code = "no_bus"}, "the bus cannot be reached; trying again by itself");
+    } else if (!model && directory_unready(t->in)) {
+        fail(t, &(struct problem){.status = 503, .code = "model_loading", .retry_ms = 2000},
+             "a worker does not know its models yet: its backend does not answer");
     } else if (!model) {
         char text[512];
         snprintf(text, sizeof text, "no worker on the bus answers for the model \"%.200s\"; GET /v1/models lists those there are",

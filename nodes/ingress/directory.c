@@ -15,6 +15,7 @@ struct directory {
     struct ingress *in;
     struct model *models;
     size_t model_count, model_room;
+    bool unready;
     struct offered_route *routes;
     size_t route_count, route_room;
     bool known, asking, again; /* again: something changed while the question was under way */
@@ -52,6 +53,11 @@ static void forget_routes(struct directory *d)
     for (size_t i = 0; i < d->route_count; i++)
         free_route(&d->routes[i]);
     d->route_count = 0;
+}
+
+bool directory_unready(const struct ingress *in)
+{
+    return in->directory->unready;
 }
 
 bool directory_known(const struct ingress *in)
@@ -138,9 +144,14 @@ static void each_map(struct mp map, const char *key, void (*fn)(struct directory
 
 static void take_worker(struct directory *d, struct mp worker, const char *topic)
 {
-    struct mp about;
-    if (mp_find(worker, "about", &about))
+    struct mp about, models;
+    uint32_t count = 0;
+    if (mp_find(worker, "about", &about)) {
         each_map(about, "models", add_model, d, topic);
+        if (mp_find(about, "models", &models))
+            mp_array(&models, &count);
+    }
+    d->unready |= !count && strncmp(topic, "chat.", 5) == 0;
 }
 
 static void take_service(struct directory *d, struct mp service, const char *unused)
@@ -200,6 +211,7 @@ static void on_services(void *arg, struct ls_slice reply, const struct ls_error 
     if (err)
         return;
     forget_models(d);
+    d->unready = false;
     each_map(wire_map(reply), "services", take_service, d, NULL);
     if (d->model_count)
         qsort(d->models, d->model_count, sizeof *d->models, by_id);

@@ -194,6 +194,8 @@ static void close_ingress(void *self)
     struct ingress *in = self;
     in->closing = true;
     if (in->server) {
+        turns_stop(in);
+        http_server_run(in->server);
         node_unwatch(in->node, http_server_fd(in->server));
         http_server_close(&in->server);
     }

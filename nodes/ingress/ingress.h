@@ -134,6 +134,7 @@ void directory_connected(struct ingress *in); /* asks the broker anew */
 void directory_lost(struct ingress *in);      /* those who wait are told at once */
 void directory_close(struct ingress *in);
 bool directory_known(const struct ingress *in); /* an answer has come since the session began */
+bool directory_unready(const struct ingress *in); /* some worker of chat turns does not know its models yet */
 const struct model *directory_model(const struct ingress *in, const char *id); /* NULL: none */
 const struct model *directory_models(const struct ingress *in, size_t *count);
 const struct offered_route *directory_routes(const struct ingress *in, size_t *count);
@@ -159,7 +160,8 @@ void feeds_tick(struct ingress *in);
 void metrics_open(struct ingress *in);
 void metrics_count(struct ingress *in); /* the server's counters into the node's metrics */
 void metrics_close(struct ingress *in);
-void turns_close(struct ingress *in); /* chat.c */
+void turns_stop(struct ingress *in); /* chat.c: tells those who still wait that the server stops */
+void turns_close(struct ingress *in);
 void inquiries_close(struct ingress *in); /* request.c */
 void relays_close(struct ingress *in); /* relay.c */
 void publications_tick(struct ingress *in); /* publish.c */

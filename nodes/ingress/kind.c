@@ -63,7 +63,7 @@ static const struct kind_metric METRICS[] = {
 /* clang-format on */
 
 static const char *const GIVES[] = {"chat.request", "chat.completed", "chat.failed", "chat.cancelled", "chat.feedback", NULL};
-static const char *const ASKS[] = {"chat.generate", NULL};
+static const char *const ASKS[] = {"chat.>", NULL};
 
 static bool is_loopback(const char *address)
 {

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/xmem.h"
 #include "nodes/ingress/ingress.h"
 
 #define EVENTS_MAX 1000
+#define WAIT_MS 10000 /* then the client is told that the events are not stored yet */
 
 struct result {
     struct publication *publication;
@@ -24,6 +26,7 @@ struct publication {
     json_t *events;
     const char *principal;
     char trace[TRACEPARENT_SIZE]; /* "": none */
+    int64_t begun_ms;
     size_t count, next, open;     /* next: the first that was not given to the bus yet */
     bool array, failed;
     size_t failed_at;
@@ -53,6 +56,10 @@ static void answer_failure(struct publication *p)
         snprintf(param, sizeof param, "[%zu].data", p->failed_at);
     if (bus_error_status(&p->err) == 422)
         answer_problem(p->v, &(struct problem){.status = 422, .param = param, .code = "schema"}, "%s", p->err.text);
+    else if (p->array)
+        answer_problem(p->v, &(struct problem){.status = bus_error_status(&p->err), .retry_ms = p->err.retry_ms},
+                       "event %zu of %zu: %s; others may be stored: send them again with ids of yours", p->failed_at, p->count,
+                       p->err.text);
     else
         answer_bus_error(p->v, &p->err);
 }
@@ -231,10 +238,23 @@ static bool publish_rest(struct publication *p)
     return true;
 }
 
+/* The bus goes on trying; the client has waited long enough, and may ask again with the same ids. */
+static void give_up(struct publication *p)
+{
+    p->v->work = NULL;
+    answer_problem(p->v, &(struct problem){.status = 503, .code = "not_stored_yet", .retry_ms = 5000},
+                   "the bus has not acknowledged it within %d s (a full disk?); it may still be stored: send it again with the "
+                   "same id", WAIT_MS / 1000);
+    p->v = NULL;
+}
+
 void publications_tick(struct ingress *in)
 {
+    int64_t now = clock_mono_ms();
     for (struct publication *p = TAILQ_FIRST(&in->publications), *next; p; p = next) {
         next = TAILQ_NEXT(p, link);
+        if (p->v && now - p->begun_ms > WAIT_MS)
+            give_up(p);
         if (p->next == p->count)
             continue; /* it waits for answers */
         if (!publish_rest(p))
@@ -261,6 +281,7 @@ static void begin(struct visit *v, json_t *events, bool array)
     snprintf(p->trace, sizeof p->trace, "%s", trace ? trace : "");
     p->count = count;
     p->array = array;
+    p->begun_ms = clock_mono_ms();
     v->work = p;
     v->gone = on_gone;
     TAILQ_INSERT_TAIL(&p->in->publications, p, link);

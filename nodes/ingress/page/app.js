@@ -9,7 +9,7 @@ import { drawHistory } from "/assets/history.js";
 import { toggleMenu } from "/assets/menu.js";
 import { AnswerView, questionElement } from "/assets/message.js";
 import { currentModel, loadModels, setUpModels } from "/assets/models.js";
-import { saveServerKey, saveShownChat, settings, shownChat } from "/assets/settings.js";
+import { saveServerKey, serverKey, saveShownChat, settings, shownChat } from "/assets/settings.js";
 import { setTheme, theme } from "/assets/theme.js";
 import { add, asJson, asMarkdown, drop, newChat, path, show, siblings } from "/assets/thread.js";
 import { runTurn } from "/assets/turn.js";
@@ -228,7 +228,8 @@ async function askForKey(then)
 {
     if (byId("ask").open)
         return;
-    const key = await ask({ title: "This server wants a key", label: "Key", yes: "Go on", type: "password" });
+    const key = await ask({ title: serverKey() ? "This key is not valid" : "This server wants a key", label: "Key",
+                            yes: "Go on", type: "password" });
     if (!key)
         return;
     saveServerKey(key);
