@@ -94,7 +94,8 @@ void session_close_socket(struct ls_client *client)
         zmq_close(client->monitor);
     zmq_close(client->socket);
     client->socket = client->monitor = NULL;
-    client->ready = client->monitor_ready = client->sent = false;
+    client->ready = client->monitor_ready = false;
+    client->sent = false;
     heart_unlock(client);
 }
 
@@ -212,7 +213,8 @@ static void connect_now(struct ls_client *client, int64_t now)
     }
     client->phase = CLIENT_CONNECTING;
     client->connecting_since = now;
-    client->heard_at = client->pinged_at = now;
+    client->heard_at = now;
+    client->pinged_at = now;
     send_hello(client);
 }
 
