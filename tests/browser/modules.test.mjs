@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The page's modules that need no browser. */
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 import { sseParser } from "../../nodes/ingress/page/sse.js";
 import { add, asMarkdown, drop, newChat, path, show, siblings, turnMessages } from "../../nodes/ingress/page/thread.js";
+
+globalThis.crypto ??= webcrypto; /* browsers have it; node only from 19 on */
 
 test("a stream cut at any two places gives the same records", () => {
     const stream = ': ka\r\n\r\ndata: {"a":1}\r\n\r\nevent: x\ndata:two\ndata: lines\n\ndata\n\nid: 1\rdata: last\r\rdata: never ended';
