@@ -11,7 +11,7 @@
 #include "cli/render.h"
 #include "lib/logger.h"
 #include "nodes/kinds.h"
-#include "topology/diag.h"
+#include "yaml/diag.h"
 
 #define PORT_MAX 65531 /* the four above it are the broker's too */
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "topology/diag.h"
+#include "yaml/diag.h"
 
 /* A NULL command starts a group. */
 static const struct entry {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "topology/diag.h"
+#include "yaml/diag.h"
 
 #define LONG_OPTIONS_MAX 40
 

@@ -5,7 +5,7 @@
 
 #include "lib/topic.h"
 #include "lib/xmem.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 struct word {
     const char *text;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "topology/option.h"
+#include "topology/tables.h"
 
 static void markdown_default(const struct option_def *opt, struct buf *out)
 {

@@ -6,7 +6,7 @@
 
 #include "lib/xmem.h"
 #include "topology/flow.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 /* One arrow of the text form. */
 struct row {

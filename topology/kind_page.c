@@ -2,7 +2,7 @@
 /* A node kind for readers: its page for the terminal, and the tables of its document. Both come from its tables. */
 #include <string.h>
 
-#include "topology/option.h"
+#include "topology/tables.h"
 
 #define COLUMNS 100
 

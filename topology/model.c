@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "lib/xmem.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 static const char SYS[] = "$sys";
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lib/xmem.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 static size_t kind_count(const struct kind *const *kinds)
 {

@@ -2,7 +2,7 @@
 /* `check -v`: the effective settings, written as a topology file again; secrets are masked. */
 #include <string.h>
 
-#include "topology/option.h"
+#include "topology/tables.h"
 
 static void print_group(const struct option_def *opt, const void *target, struct buf *out)
 {

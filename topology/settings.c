@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "lib/xmem.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 struct place option_place(const struct value *map, const char *key, struct place instead)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The option tables: every key of a topology file with its type, default, range and help. Nothing else. */
-#include "topology/option.h"
+#include "topology/tables.h"
 
 /* clang-format off */
 #define KIB(n) ((int64_t) (n) << 10)

@@ -7,50 +7,13 @@
 
 #include "lib/buf.h"
 #include "lib/kind.h"
-#include "topology/diag.h"
-#include "topology/value.h"
+#include "yaml/option.h"
 
 /* The model of a topology file: what it says, with defaults filled in. Durations are in ms, sizes in bytes.
  * Everything belongs to the struct topology and lives until topology_destroy. */
 
-struct text_list {
-    char **items; /* NULL-terminated; NULL when the option is absent */
-    size_t count;
-    struct place *places; /* of each item */
-};
-
-struct text_map {
-    char **keys, **values;
-    bool *secret; /* value came from the environment or a file */
-    size_t count;
-};
-
-struct duration_list {
-    int64_t *items;
-    size_t count;
-};
-
 enum topology_durability { DURABILITY_DISK, DURABILITY_MEMORY };
 enum topology_share { TOPOLOGY_SHARE_GROUP, TOPOLOGY_SHARE_EACH };
-enum topology_start {
-    TOPOLOGY_START_NEW,
-    TOPOLOGY_START_ALL,
-    TOPOLOGY_START_LAST,
-    TOPOLOGY_START_SEQ,
-    TOPOLOGY_START_TIME
-};
-
-struct topology_from {
-    enum topology_start kind;
-    uint64_t value;  /* LAST: number of events; SEQ: sequence number */
-    int64_t time_us; /* TIME */
-};
-
-struct topology_address {
-    char *text; /* as written */
-    char *host; /* an IPv6 host is without brackets */
-    int port;   /* base port; 0: the broker chooses */
-};
 
 struct topology_broker {
     struct topology_address listen;
@@ -102,8 +65,6 @@ struct topology_consumer {
     struct place place;
     const struct value *at;
 };
-
-struct option_def;
 
 struct topology_node {
     char *name;

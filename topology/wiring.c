@@ -6,7 +6,7 @@
 
 #include "lib/topic.h"
 #include "lib/xmem.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 /* The stream, and which of its patterns, that claims all of `pattern` before stream `s` sees it. */
 static const struct topology_stream *claimant(const struct topology *t, const struct topology_stream *s,

@@ -44,7 +44,7 @@ for file in *.yaml; do
 done
 
 # A code that no built-in kind can show is proved by tests/unit/topology_kind_test.c. A code without a case would be a rule that nothing proves; one without an entry, a riddle.
-for code in $(sed -n 's/^ *\[DIAG_[A-Z_]*\] = {"\([a-z-]*\)".*/\1/p' ../../topology/diag.c); do
+for code in $(sed -n 's/^ *\[DIAG_[A-Z_]*\] = {"\([a-z-]*\)".*/\1/p' ../../yaml/diag.c); do
     if ! grep -q "\[$code\]" "bad-$code.expect" 2>/dev/null && ! grep -q "\"$code\"" ../unit/topology_kind_test.c; then
         failed=$((failed + 1))
         echo "not ok $((passed + failed)) - bad-$code.yaml does not show [$code]"

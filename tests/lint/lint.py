@@ -21,14 +21,18 @@ ARROWS = [
     ("lib", ["lib"]),
     ("broker/log", ["lib", "broker/log"]),
     ("broker", ["lib", "broker", "broker/log"]),
-    ("topology", ["lib", "topology"]),
+    ("yaml", ["lib", "yaml"]),
+    ("topology", ["lib", "yaml", "topology"]),
+    ("workflow", ["lib", "yaml", "workflow"]),
     ("nodes/kit", ["lib", "nodes/kit"]),
+    ("nodes/scheduler", ["lib", "yaml", "workflow", "nodes/kit", "nodes/scheduler"]),
     ("nodes/", ["lib", "nodes/kit", "{0}"]),
     ("nodes", ["lib", "nodes*"]),
-    ("cli", ["lib", "broker", "topology", "nodes", "nodes/inference", "cli"]),
+    ("cli", ["lib", "broker", "yaml", "topology", "workflow", "nodes", "nodes/inference", "cli"]),
 ]
 # Libraries that a folder must not know.
-STRANGERS = {"lib": "yaml", "broker/log": "zmq|czmq|yaml", "broker": "yaml", "topology": "zmq|czmq"}
+STRANGERS = {"lib": "yaml", "broker/log": "zmq|czmq|yaml", "broker": "yaml", "topology": "zmq|czmq",
+             "yaml": "zmq|czmq", "workflow": "zmq|czmq|libpq|sqlite3"}
 
 FUNCTION_LINES, FILE_LINES, COLUMNS = 100, 800, 140
 BANNED = ["strcpy", "strcat", "sprintf", "vsprintf", "gets", "strtok", "atoi", "atol", "atof", "rand", "system",

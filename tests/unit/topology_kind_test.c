@@ -11,7 +11,7 @@
 
 #include "lib/xmem.h"
 #include "nodes/kinds.h"
-#include "topology/option.h"
+#include "topology/tables.h"
 
 struct press_options {
     const char *paper, *address, *ink;

@@ -4,7 +4,7 @@
 
 #include "lib/clock.h"
 #include "lib/topic.h"
-#include "topology/option.h"
+#include "yaml/option.h"
 
 static const char *list_example(const struct option_def *opt)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TOPOLOGY_VALUE_H
-#define TOPOLOGY_VALUE_H
+#ifndef YAML_VALUE_H
+#define YAML_VALUE_H
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "topology/diag.h"
+#include "yaml/diag.h"
 
 /* Memory with one owner: everything taken from a pool lives until pool_fini. Zero-initialise to start. */
 struct pool {

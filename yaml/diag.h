@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TOPOLOGY_DIAG_H
-#define TOPOLOGY_DIAG_H
+#ifndef YAML_DIAG_H
+#define YAML_DIAG_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>

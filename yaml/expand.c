@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "lib/xmem.h"
-#include "topology/value.h"
+#include "yaml/value.h"
 
 /* Reads at most VALUE_REFERENCE_MAX bytes of a regular file; a pipe or device is refused, not waited for. */
 static bool read_file(const char *path, struct buf *into, const char **why)

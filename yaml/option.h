@@ -1,10 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TOPOLOGY_OPTION_H
-#define TOPOLOGY_OPTION_H
-#include "topology/topology.h"
+#ifndef YAML_OPTION_H
+#define YAML_OPTION_H
+#include <stdint.h>
+
+#include "yaml/diag.h"
+#include "yaml/value.h"
 
 /* Options are declared in tables; parsing, checking, display, the documentation and the JSON Schema come from them.
- * This header is topology's own: nothing outside the folder includes it. */
+ * Durations are in ms, sizes in bytes. */
+
+/* ---- what values become ---- */
+
+struct text_list {
+    char **items; /* NULL-terminated; NULL when the option is absent */
+    size_t count;
+    struct place *places; /* of each item */
+};
+
+struct text_map {
+    char **keys, **values;
+    bool *secret; /* value came from the environment or a file */
+    size_t count;
+};
+
+struct duration_list {
+    int64_t *items;
+    size_t count;
+};
+
+enum topology_start {
+    TOPOLOGY_START_NEW,
+    TOPOLOGY_START_ALL,
+    TOPOLOGY_START_LAST,
+    TOPOLOGY_START_SEQ,
+    TOPOLOGY_START_TIME
+};
+
+struct topology_from {
+    enum topology_start kind;
+    uint64_t value;  /* LAST: number of events; SEQ: sequence number */
+    int64_t time_us; /* TIME */
+};
+
+struct topology_address {
+    char *text; /* as written */
+    char *host; /* an IPv6 host is without brackets */
+    int port;   /* base port; 0: the broker chooses */
+};
+
+/* ---- tables ---- */
 
 enum option_type {
     OPTION_TEXT,      /* char * */
@@ -45,16 +89,6 @@ struct option_def {
     enum diag_code unknown;         /* ENUM: code of an unknown word; 0 means enum-unknown */
     const char *help;
 };
-
-/* A part of the file with a table: `path` is "broker" or "streams.NAME". */
-struct option_section {
-    const char *path; /* NULL ends the list; "" is the top level */
-    const char *help;
-    const struct option_def *table;
-};
-extern const struct option_section OPTION_SECTIONS[];
-extern const struct option_def OPTIONS_TOP[], OPTIONS_BROKER[], OPTIONS_STREAM[], OPTIONS_NODE[], OPTIONS_EXEC[],
-    OPTIONS_CONSUMER[], OPTIONS_DELIVERY[];
 
 struct option_context {
     struct pool *pool;
@@ -99,26 +133,5 @@ void duration_text(int64_t ms, struct buf *out);
 
 /* name_check reports name-bad; `what` is "stream", "node" ... */
 bool name_check(const struct option_context *ctx, const struct value *key, const char *what);
-
-/* ---- node.c ---- */
-
-/* node_options: OPTIONS_NODE with exec and the built-in kinds as the words of its first row, `kind`. */
-const struct option_def *node_options(struct pool *pool, const struct kind *const *kinds);
-/* kind_options: a kind's table of options as one of ours; *values (may be NULL) is memory for what it reads. */
-const struct option_def *kind_options(struct pool *pool, const struct kind *kind, void **values);
-/* node_load reads an entry under `nodes:`, by the common table and then by that of its kind; n->name, n->place and
- * n->at are set. `common` is from node_options. */
-void node_load(struct topology *t, struct diag_list *diags, const struct option_def *common, struct topology_node *n);
-
-/* option_place: where an option stands, or `instead` when it is at its default. */
-struct place option_place(const struct value *map, const char *key, struct place instead);
-
-/* Checks across the model, in the order they are made. consumers.c: finds or makes the consumer of each node, and
- * the stream of each consumer. settings.c: what options must be together, and what must exist outside the file.
- * wiring.c: streams that hide each other, flows that lead nowhere or in a circle, requests and routes that clash or
- * that nobody answers. */
-void consumers_resolve(struct topology *t, struct diag_list *diags);
-void settings_check(const struct topology *t, struct diag_list *diags);
-void wiring_check(const struct topology *t, struct diag_list *diags);
 
 #endif

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "topology/option.h"
+#include "yaml/option.h"
 
 static bool needs_quotes(const char *text)
 {

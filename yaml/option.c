@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading option values by their declared type, and the walk over a table: unknown, missing, defaults.
  * The list-like types are in option_list.c. */
-#include "topology/option.h"
+#include "yaml/option.h"
 
 #include <math.h>
 #include <stdlib.h>

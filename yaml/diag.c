@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Problems in a topology file: collecting, sorting, and printing with the source line and a marker, or as JSON. */
-#include "topology/diag.h"
+#include "yaml/diag.h"
 
 #include <jansson.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The YAML tree: libyaml events become values that know their place; depth, size and aliases are bounded here.
  * Expansion of ${env:} and ${file:} is in expand.c, meaning in option.c and model.c. */
-#include "topology/value.h"
+#include "yaml/value.h"
 
 #include <stdlib.h>
 #include <string.h>
