@@ -21,7 +21,7 @@ say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')
 # ---- flags
 # lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides.
 PKGS = libczmq libzmq msgpack yaml-0.1 jansson libxxhash
-NODE_PKGS = libmicrohttpd libcurl libcrypto
+NODE_PKGS = libmicrohttpd libcurl libcrypto libpq sqlite3
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
        -Wwrite-strings -Wformat=2 -Wvla -Wundef $(if $(WERROR),-Werror) \
        $(if $(findstring clang,$(CC)),-Wno-format-nonliteral,-Wno-format-truncation)

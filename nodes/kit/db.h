@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODES_KIT_DB_H
+#define NODES_KIT_DB_H
+#include "lib/buf.h"
+#include "lib/lineshaft.h"
+
+/* One SQL text for two databases: PostgreSQL (libpq, prepared statements, pipeline mode) and SQLite (a file in WAL mode).
+ *
+ * SQL is the common part of both: parameters are $1, $2 ... (each may stand several times), `INSERT ... ON CONFLICT`, `RETURNING`,
+ * row comparison. A statement is prepared once per connection, found again by the address of its text: give string constants
+ * (or text that outlives the connection). Booleans are passed and read as db_bool; times are integers.
+ *
+ * All calls block until the database has answered; one thread. They return 0 or more for success, -1 with *err for failure;
+ * db_problem then tells the class. A connection that was lost stays lost until db_open; its transaction is void. */
+
+struct db;
+
+/* db_url_check: "sqlite:PATH" (the folder must exist when it is opened) or "postgresql://..." as libpq takes it (postgres:// too).
+ * -1 with BAD_VALUE and what to write instead. No effect. */
+int db_url_check(const char *url, struct ls_error *err);
+
+/* db_open connects, within ten seconds. SQLite: WAL, foreign keys on, synchronous=FULL, busy timeout 20 s; the file is made if it
+ * is absent (mode 0600). PostgreSQL: search_path is `public, lineshaft` unless the URL says otherwise, statement errors end the
+ * transaction as usual. UNREACHABLE (again) when it does not answer; passwords never stand in texts. */
+struct db *db_open(const char *url, struct ls_error *err);
+void db_close(struct db **db); /* NULL allowed; an open transaction is rolled back */
+
+bool db_is_postgres(const struct db *db);
+
+/* ---- values ---- */
+
+enum db_type { DB_NULL, DB_INT, DB_DOUBLE, DB_BOOL, DB_TEXT };
+struct db_value {
+    enum db_type type;
+    union {
+        int64_t i; /* DB_INT; DB_BOOL: 0 or 1 */
+        double d;
+        struct ls_slice text; /* UTF-8 without NUL; borrowed */
+    };
+};
+static inline struct db_value db_null(void) { return (struct db_value){.type = DB_NULL}; }
+static inline struct db_value db_int(int64_t i) { return (struct db_value){.type = DB_INT, .i = i}; }
+static inline struct db_value db_bool(bool b) { return (struct db_value){.type = DB_BOOL, .i = b}; }
+static inline struct db_value db_double(double d) { return (struct db_value){.type = DB_DOUBLE, .d = d}; }
+static inline struct db_value db_slice(struct ls_slice s)
+{
+    return s.data ? (struct db_value){.type = DB_TEXT, .text = s} : db_null();
+}
+static inline struct db_value db_text(const char *text) { return db_slice(ls_str(text)); } /* NULL is NULL */
+#define DB_VALUES(...) (const struct db_value[]){__VA_ARGS__}, sizeof((const struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
+
+/* ---- statements ---- */
+
+/* A row of an answer; the getters convert from what the column is (NULL: 0, false, an empty slice; db_is_null tells). */
+struct db_row;
+bool db_is_null(const struct db_row *row, int column);
+int64_t db_get_int(const struct db_row *row, int column);
+double db_get_double(const struct db_row *row, int column);
+bool db_get_bool(const struct db_row *row, int column);
+struct ls_slice db_get_text(const struct db_row *row, int column); /* borrowed until the row function returns */
+typedef void db_row_fn(void *arg, const struct db_row *row);
+
+/* db_run runs one statement and waits; `fn` (may be NULL) gets each row; it must not use the database. Returns the number of rows: those
+ * that were handed out, else those that were changed. Outside a transaction the statement is one of its own, durable when this returns. */
+int64_t db_run(struct db *db, const char *sql, const struct db_value *values, size_t count, db_row_fn *fn, void *arg,
+               struct ls_error *err);
+
+/* db_queue runs a statement of which neither rows nor count are wanted, within a transaction, without waiting: PostgreSQL's answer is read
+ * by the next db_run or db_commit, which then fails in its place. `count` values are copied or used before it returns. */
+int db_queue(struct db *db, const char *sql, const struct db_value *values, size_t count, struct ls_error *err);
+
+/* db_script runs several statements without parameters, separated by semicolons. */
+int db_script(struct db *db, const char *sql, struct ls_error *err);
+
+/* ---- transactions ---- */
+
+/* db_begin: SQLite takes the write lock at once (BEGIN IMMEDIATE). db_commit: durable when it returns 0; if it fails with the problem DB_LOST it
+ * may have happened all the same. After any other failure within a transaction call db_rollback (harmless when there is none).
+ * db_savepoint, db_release and db_restore nest one level within a transaction: restore undoes what came after the savepoint, and mends
+ * PostgreSQL's "aborted" state. */
+int db_begin(struct db *db, struct ls_error *err);
+int db_commit(struct db *db, struct ls_error *err);
+void db_rollback(struct db *db);
+int db_savepoint(struct db *db, struct ls_error *err);
+int db_release(struct db *db, struct ls_error *err);
+int db_restore(struct db *db, struct ls_error *err);
+
+enum db_problem {
+    DB_OK,      /* the last call succeeded */
+    DB_LOST,    /* no connection, the server is stopping, the disk is full, the file is locked too long: again later */
+    DB_RETRY,   /* deadlock or serialization failure: the same transaction may succeed at once */
+    DB_UNIQUE,  /* a unique or primary key is taken */
+    DB_FOREIGN, /* a foreign key points at nothing */
+    DB_VALUE,   /* NOT NULL, CHECK, too long, out of range, malformed: the values are wrong */
+    DB_SCHEMA,  /* a table, column or function is not there, or permission is denied */
+    DB_OTHER,
+};
+enum db_problem db_problem(const struct db *db);
+
+/* ---- locks and schema ---- */
+
+/* db_lock takes an exclusive lock with that name ([a-z_]), held until the connection ends, so that only one node works on this database:
+ * pg_try_advisory_lock, or flock on PATH.NAME.lock beside the SQLite file. 1: taken, 0: another process has it, -1: failed. */
+int db_lock(struct db *db, const char *name, struct ls_error *err);
+
+/* Migrations: step i brings version i to i + 1. db_migrate brings the component `name` to the last version, each step in a transaction, versions
+ * kept in lineshaft_schema (component, version, applied ms). A database of a later version is refused with what to do. Of a step either
+ * `both` is set, or the two others. On PostgreSQL the schema `lineshaft` is made first; tables of ours are named lineshaft_..., and are made there
+ * by writing `lineshaft.lineshaft_x` in the PostgreSQL text. Later statements name them without the schema. */
+struct db_step {
+    const char *both, *sqlite, *postgres;
+};
+int db_migrate(struct db *db, const char *name, const struct db_step *steps, size_t count, struct ls_error *err);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODES_TRACKER_TRACKER_H
+#define NODES_TRACKER_TRACKER_H
+#include <jansson.h>
+
+#include "nodes/kit/db_node.h"
+#include "nodes/tracker/options.h"
+
+/* The kind `tracker`: experiments, runs and models in MLflow's own tables.
+ *
+ *   request (HTTP route or bus) -> api.c: op_... validates, asks, and calls tracker_tell for each fact
+ *   fact                        -> fact.c: fact_apply, the one place that changes MLflow's tables
+ *   event from the bus          -> feed.c: fact_apply, with the stream's position in the same transaction
+ *   after the commit            -> outbox.c: own facts are published; each row goes when all of its facts have come round
+ *
+ * A fact is a topic and a JSON body as in docs/events.md, and carries every value that was assigned (ids, names, times, versions): applying the facts of the stream
+ * to an empty database, in their order, gives the same rows. Facts are idempotent. A number that is not finite is the text "NaN", "Infinity" or
+ * "-Infinity" in this form; on the bus such a fact travels as msgpack. */
+
+struct tracker {
+    struct node *node;
+    const struct tracker_options *options;
+    struct db_node *db_node;
+    struct db *db;          /* NULL while it is away; within callbacks of requests it never is */
+    struct outbox *outbox;
+    struct feed *feed;
+    char *artifact_root;    /* absolute URI, without a slash at the end */
+};
+
+/* ---- fact.c and fact_*.c: one function per topic, in a table ---- */
+
+/* fact_apply changes the tables within the open transaction. `time_ms`: of the fact (the event's time), for values that it does not carry. Returns 1 when it was applied, 0
+ * when nothing here is to be done with that topic, -1 with *err: BAD_VALUE (db_problem DB_OK: the fact can never be applied), else the database's. */
+int fact_apply(struct tracker *t, const char *topic, const json_t *body, int64_t time_ms, struct ls_error *err);
+
+/* ---- outbox.c ---- */
+
+/* tracker_tell applies one fact of this tracker's own, and puts it into the change that the present request makes (one row of lineshaft_outbox). Takes `body` over; NULL
+ * gives -1 and leaves *err. Only within an op. */
+int tracker_tell(struct tracker *t, const char *topic, json_t *body, struct ls_error *err);
+
+/* ---- api.c ---- */
+
+struct op_call {
+    struct tracker *tracker;
+    json_t *request;        /* object: the JSON body, or the query parameters (each a text, repeated ones an array of texts) */
+    const char *principal;  /* who asks, "" when nobody says */
+    int64_t now_ms;
+    const char *error_code; /* set with a failure: INVALID_PARAMETER_VALUE and so on; its HTTP status follows from it */
+};
+/* An op returns the answer (new reference; {} for nothing to say), or NULL with *err and call->error_code (op_fail does both). It runs within a transaction, which is
+ * committed when it gives an answer and rolled back when not. */
+json_t *op_fail(struct op_call *call, struct ls_error *err, const char *error_code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif
