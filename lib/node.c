@@ -122,7 +122,7 @@ static void start_drain(struct node *node, const char *signal_name)
 {
     node->draining = true;
     node->drain_until = clock_mono_ms() + node->config.drain_ms;
-    node_work_pause(node);
+    node_work_offer(node);
     logger_put(LEVEL_INFO, "draining", "takes nothing new and finishes what is under way", "signal=SIG%s open=%zu limit_ms=%lld",
                signal_name, node_work_open(node), (long long) node->config.drain_ms);
     if (node->code->drain)

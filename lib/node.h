@@ -123,9 +123,9 @@ void node_unwatch(struct node *node, int fd);
 void node_timer_set(struct node *node, struct timer *timer, int64_t delay_ms);
 void node_timer_unset(struct node *node, struct timer *timer);
 
-/* node_pause takes no new work from now on: window 0 for the consumer of the topology, slots 0 for the service; what is under way goes on. Requests
- * that cross it are refused with `again`, events that cross it are handed to the kind as ever. node_resume ends it. Both may be called at any time, in open
- * too (then the node begins paused), and twice. */
+/* node_pause takes no new work from now on, in later sessions too: window 0 for the consumer of the topology, slots 0 for the
+ * service; what is under way goes on. Requests that cross it are refused with `again`, events that cross it are handed to the
+ * kind as ever. node_resume ends it. Both may be called at any time, in open too (then the node begins paused), and twice. */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
 

@@ -84,6 +84,7 @@ struct node {
     size_t counter_count;
     int64_t stats_at;
 
+    bool paused;         /* by the kind: it takes no new work */
     bool draining, over; /* over: the loop ends with `status` */
     int64_t drain_until;
     int status;
@@ -93,10 +94,11 @@ struct node {
 
 /* node_work_routes packs the kind's routes whose topics this node serves as a msgpack array; nothing if there are none. */
 void node_work_routes(const struct node *node, struct buf *routes);
-/* node_work_start subscribes and serves; node_work_pause asks for nothing new; node_work_stop gives back what is open (open
- * calls are cancelled, "gone"). */
+/* node_work_start subscribes and serves; node_work_offer tells the broker how much may come now, nothing while the node is
+ * draining or paused, in this session and in later ones; node_work_stop gives back what is open (open calls are cancelled,
+ * "gone"). */
 int node_work_start(struct node *node, struct ls_error *err);
-void node_work_pause(struct node *node);
+void node_work_offer(struct node *node);
 void node_work_stop(struct node *node);
 /* node_work_follow publishes `event` (copied) and settles `cause` by the outcome. */
 void node_work_follow(struct node *node, const struct ls_event *cause, const struct ls_event *event);

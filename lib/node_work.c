@@ -15,6 +15,7 @@
 #define ABOUT_BYTES_MAX 16384
 #define KEPT_BYTES_MAX ((size_t) 64 << 20)
 #define COMPLAIN_EVERY_MS 1000
+#define WINDOW_DEFAULT 256 /* of a consumer whose entry says nothing (docs/protocol.md) */
 
 /* ---- events ---- */
 
@@ -86,8 +87,10 @@ static void on_request(void *arg, struct ls_call *call, const struct ls_event *r
 {
     struct node *node = arg;
     struct ls_error err = {0};
-    if (node->draining || node->over) { /* it crossed our word that we take nothing new */
-        error_set(&err, "DRAINING", "the node %s is stopping", node->config.name);
+    if (node->draining || node->over || node->paused) { /* it crossed our word that we take nothing new */
+        bool stops = node->draining || node->over;
+        error_set(&err, stops ? "DRAINING" : "NO_RESPONDER", "the node %s %s", node->config.name,
+                  stops ? "is stopping" : "takes no requests now: what it needs is not there");
         refuse(node, call, true, &err);
         return;
     }
@@ -160,15 +163,42 @@ int node_work_start(struct node *node, struct ls_error *err)
         if (!node->service)
             return -1;
     }
+    if (node->paused) /* in open, before there was anything to pause; the session does not stand yet, so it begins so */
+        node_work_offer(node);
     return 0;
 }
 
-void node_work_pause(struct node *node)
+static uint32_t slots_now(const struct node *node)
 {
+    return node->draining || node->paused ? 0 : (uint32_t) node->config.slots;
+}
+
+void node_work_offer(struct node *node)
+{
+    bool none = node->draining || node->paused;
+    int64_t window = node->config.window ? node->config.window : WINDOW_DEFAULT;
     if (node->service)
-        ls_service_update(node->client, node->service, 0, (struct ls_slice){0}, NULL);
+        ls_service_update(node->client, node->service, slots_now(node), (struct ls_slice){0}, NULL);
     if (node->consumer)
-        ls_window(node->client, node->consumer, 0);
+        ls_window(node->client, node->consumer, none ? 0 : (uint32_t) window);
+}
+
+void node_pause(struct node *node)
+{
+    if (node->paused)
+        return;
+    node->paused = true;
+    if (!node->draining)
+        node_work_offer(node);
+}
+
+void node_resume(struct node *node)
+{
+    if (!node->paused)
+        return;
+    node->paused = false;
+    if (!node->draining)
+        node_work_offer(node);
 }
 
 void node_work_stop(struct node *node)
@@ -194,7 +224,7 @@ void node_about(struct node *node, struct ls_slice map)
     memcpy(copy, map.data, map.len);
     node->about = ls_bytes(copy, map.len);
     if (node->service)
-        ls_service_update(node->client, node->service, node->draining ? 0 : (uint32_t) node->config.slots, node->about, NULL);
+        ls_service_update(node->client, node->service, slots_now(node), node->about, NULL);
 }
 
 /* ---- publishing ---- */

@@ -7,8 +7,12 @@
 /* One SQL text for two databases: PostgreSQL (libpq, prepared statements, pipeline mode) and SQLite (a file in WAL mode).
  *
  * SQL is the common part of both: parameters are $1, $2 ... (each may stand several times), `INSERT ... ON CONFLICT`, `RETURNING`,
- * row comparison. A statement is prepared once per connection, found again by the address of its text: give string constants
- * (or text that outlives the connection). Booleans are passed and read as db_bool; times are integers.
+ * row comparison. A statement is prepared once per connection and found again by its text, which is copied (the last 500; put what varies
+ * into values). Booleans are passed and read as db_bool; times are integers.
+ *
+ * PostgreSQL infers the type of $N from where it first stands, SQLite keeps what it is given: pass what the column is (an integer for an
+ * integer, never db_int for text or a boolean, nor db_double for an integer). Where nothing tells the type, or two places differ,
+ * write `$1::bigint` or `$1::text`, which SQLite reads as $1.
  *
  * All calls block until the database has answered; one thread. They return 0 or more for success, -1 with *err for failure;
  * db_problem then tells the class. A connection that was lost stays lost until db_open; its transaction is void. */
@@ -18,6 +22,9 @@ struct db;
 /* db_url_check: "sqlite:PATH" (the folder must exist when it is opened) or "postgresql://..." as libpq takes it (postgres:// too).
  * -1 with BAD_VALUE and what to write instead. No effect. */
 int db_url_check(const char *url, struct ls_error *err);
+
+/* db_place: which database a URL that passed names, for people: the path, or host, port and name, never a secret. The caller's to free. */
+char *db_place(const char *url);
 
 /* db_open connects, within ten seconds. SQLite: WAL, foreign keys on, synchronous=FULL, busy timeout 20 s; the file is made if it
  * is absent (mode 0600). PostgreSQL: search_path is `public, lineshaft` unless the URL says otherwise, statement errors end the
@@ -34,8 +41,8 @@ struct db_value {
     enum db_type type;
     union {
         int64_t i; /* DB_INT; DB_BOOL: 0 or 1 */
-        double d;
-        struct ls_slice text; /* UTF-8 without NUL; borrowed */
+        double d;  /* infinities are kept; NaN is refused (DB_VALUE), since SQLite would make NULL of it */
+        struct ls_slice text; /* UTF-8 without NUL, else DB_VALUE; borrowed */
     };
 };
 static inline struct db_value db_null(void) { return (struct db_value){.type = DB_NULL}; }
@@ -69,15 +76,16 @@ int64_t db_run(struct db *db, const char *sql, const struct db_value *values, si
  * by the next db_run or db_commit, which then fails in its place. `count` values are copied or used before it returns. */
 int db_queue(struct db *db, const char *sql, const struct db_value *values, size_t count, struct ls_error *err);
 
-/* db_script runs several statements without parameters, separated by semicolons. */
+/* db_script runs several statements without parameters, separated by semicolons; within a transaction, so that all or none happen. */
 int db_script(struct db *db, const char *sql, struct ls_error *err);
 
 /* ---- transactions ---- */
 
-/* db_begin: SQLite takes the write lock at once (BEGIN IMMEDIATE). db_commit: durable when it returns 0; if it fails with the problem DB_LOST it
- * may have happened all the same. After any other failure within a transaction call db_rollback (harmless when there is none).
- * db_savepoint, db_release and db_restore nest one level within a transaction: restore undoes what came after the savepoint, and mends
- * PostgreSQL's "aborted" state. */
+/* db_begin: SQLite takes the write lock at once (BEGIN IMMEDIATE); PostgreSQL hears of it with the first statement. db_commit: durable when
+ * it returns 0; if it fails with the problem DB_LOST it may have happened all the same. After a failure within a transaction nothing more
+ * runs in it, on both databases: call db_rollback (harmless when there is no transaction; db_problem stays).
+ * db_savepoint, db_release and db_restore nest one level within a transaction; either of the last two ends it. db_savepoint and db_release
+ * wait for what is queued and fail with it. db_restore undoes what came after the savepoint, failed or not, and the transaction goes on. */
 int db_begin(struct db *db, struct ls_error *err);
 int db_commit(struct db *db, struct ls_error *err);
 void db_rollback(struct db *db);
@@ -93,7 +101,7 @@ enum db_problem {
     DB_FOREIGN, /* a foreign key points at nothing */
     DB_VALUE,   /* NOT NULL, CHECK, too long, out of range, malformed: the values are wrong */
     DB_SCHEMA,  /* a table, column or function is not there, or permission is denied */
-    DB_OTHER,
+    DB_OTHER,   /* all else; also a call in a transaction of which something failed, before db_rollback */
 };
 enum db_problem db_problem(const struct db *db);
 
@@ -103,10 +111,11 @@ enum db_problem db_problem(const struct db *db);
  * pg_try_advisory_lock, or flock on PATH.NAME.lock beside the SQLite file. 1: taken, 0: another process has it, -1: failed. */
 int db_lock(struct db *db, const char *name, struct ls_error *err);
 
-/* Migrations: step i brings version i to i + 1. db_migrate brings the component `name` to the last version, each step in a transaction, versions
- * kept in lineshaft_schema (component, version, applied ms). A database of a later version is refused with what to do. Of a step either
- * `both` is set, or the two others. On PostgreSQL the schema `lineshaft` is made first; tables of ours are named lineshaft_..., and are made there
- * by writing `lineshaft.lineshaft_x` in the PostgreSQL text. Later statements name them without the schema. */
+/* Migrations: step i brings version i to i + 1. db_migrate brings the component `name` to the last version, each step in a
+ * transaction, versions kept in lineshaft_schema (component, version, applied ms). A database of a later version is refused with
+ * what to do. Of a step either `both` is set, or the two others. On PostgreSQL the schema `lineshaft` is made first; tables of ours
+ * are named lineshaft_..., and are made there by writing `lineshaft.lineshaft_x` in the PostgreSQL text. Later statements name them
+ * without the schema. */
 struct db_step {
     const char *both, *sqlite, *postgres;
 };

@@ -6,10 +6,10 @@
 
 /* A node's database: opened, locked, migrated; when it is down, at the start or later, the node waits and says so.
  *
- * While there is no database the node is paused (node_pause: no new events, no new requests, so HTTP callers get 503 and bus requesters
- * NO_RESPONDER). It tries again after 100 ms, doubling up to 5 s, for ever. Log lines: `database-down` (WARN; once, then once a minute) with where and why,
- * `database-up` (INFO), and `database-taken` (WARN) while another process holds the lock: this node then stands by, and takes over
- * when the other has gone. */
+ * While there is no database the node is paused (node_pause: no new events, no new requests, so HTTP callers get 503 and bus
+ * requesters NO_RESPONDER). It tries again after 100 ms, doubling up to 5 s, for ever. Log lines: `database-down` (WARN; once, then
+ * once a minute) with where and why, `database-up` (INFO), and `database-taken` (WARN) while another process holds the lock: this
+ * node then stands by, and takes over when the other has gone. An idle connection to PostgreSQL is watched. */
 
 struct db_node;
 
@@ -19,10 +19,11 @@ struct db_node_options {
     const char *component;        /* for db_migrate */
     const struct db_step *steps;
     size_t step_count;
-    /* The database is there and migrated: read state, catch up. Failing (-1, *err) counts as the database being down. After it returned 0 the node
-     * takes work. Called again after each loss. */
+    /* The database is there and migrated: read state, catch up. Failing (-1, *err) counts as the database being down. After it
+     * returned 0 the node takes work. Called again after each loss. db_node_db gives the database here too. */
     int (*ready)(void *self, struct db *db, struct ls_error *err);
-    /* It was lost: forget what was in transactions; what is in memory and was not committed must be thrown away or redone in `ready`. May be NULL. */
+    /* It was lost: forget what was in transactions; what is in memory and was not committed must be thrown away or redone in
+     * `ready`. Not called for an attempt that failed before `ready` returned 0. May be NULL. */
     void (*lost)(void *self, const struct ls_error *err);
     void *self;
 };
@@ -34,8 +35,9 @@ void db_node_close(struct db_node **db_node);
 /* db_node_db: the open database, NULL while it is away. */
 struct db *db_node_db(struct db_node *db_node);
 
-/* db_node_failed is called with the error of any failed call: when db_problem says DB_LOST or DB_SCHEMA it closes the database, pauses the node,
- * calls `lost`, begins to try again, and returns true. False: the connection is well, the statement was wrong. */
+/* db_node_failed is called with the error of any failed call (before or after db_rollback): when db_problem says DB_LOST or
+ * DB_SCHEMA it closes the database, pauses the node, calls `lost`, begins to try again, and returns true; the struct db is gone
+ * then. Within `ready` it only tells: return -1. False: the connection is well, the statement was wrong. */
 bool db_node_failed(struct db_node *db_node, const struct ls_error *err);
 
 #endif

@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The node runner: a small kind in a process of its own, in dialogue with a scripted broker. */
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "tests/unit/node_rig.h"
 
-#include "lib/error.h"
-#include "lib/node.h"
-#include "tests/unit/script.h"
-
-#define CONSUMER 1 /* the numbers of the node's subscriptions */
-#define SERVICE 2
 #define FLOOD 1500 /* more than the client's window of unacknowledged events */
 
 /* ---- the kind ---- */
-
-static int hold_fd; /* the node waits for a byte from the test here */
 
 struct options {
     const char *greeting;
@@ -68,6 +56,8 @@ static int tester_open(void *self, struct node *node, const void *options, struc
     buf_pair_str(&about, "model", "toy");
     node_about(node, ls_bytes(about.data, about.len));
     buf_fini(&about);
+    if (t->options->greeting && strcmp(t->options->greeting, "pause") == 0)
+        node_pause(node);
     if (t->options->greeting && strcmp(t->options->greeting, "fail") == 0)
         return error_set(err, "SYSTEM", "asked to fail");
     return 0;
@@ -78,6 +68,13 @@ static enum ls_verdict tester_event(void *self, const struct ls_event *event, st
     struct tester *t = self;
     ++*node_metric(t->node, 0);
     if (ls_slice_is(event->topic, "e.done"))
+        return LS_DONE;
+    for (int i = 0; i < 2; i++) /* twice is as good as once */
+        if (ls_slice_is(event->topic, "e.pause"))
+            node_pause(t->node);
+        else if (ls_slice_is(event->topic, "e.resume"))
+            node_resume(t->node);
+    if (ls_slice_is(event->topic, "e.pause") || ls_slice_is(event->topic, "e.resume"))
         return LS_DONE;
     if (ls_slice_is(event->topic, "e.follow"))
         return node_follow(t->node, event, "t.followed", json_pack("{s:f,s:[i,b,n]}", "a", 0.7, "b", 1, true), err);
@@ -240,198 +237,6 @@ static const struct node_code CODE = {
     .kind = &KIND, .size = sizeof(struct tester), .open = tester_open, .event = tester_event, .request = tester_request,
     .cancelled = tester_cancelled, .credit = tester_credit, .connected = tester_connected, .tick = tester_tick,
     .busy = tester_busy, .close = tester_close};
-
-/* ---- the bench ---- */
-
-struct bench {
-    struct script s; /* first */
-    pid_t node;
-    int hold, url;
-    int pings;
-};
-
-static const char WIRED[] = "{\"node\": \"n\", \"takes\": [\"e.>\"], \"consumer\": \"n\", \"serves\": [\"r.>\"], \"window\": 5,"
-                            " \"options\": {%s}}";
-
-static _Noreturn void be_the_node(int url_fd)
-{
-    char url[64] = "";
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (read(url_fd, url, sizeof url - 1) <= 0)
-        _exit(99);
-    setenv("LINESHAFT_URL", url, 1);
-    setenv("LINESHAFT_NODE", "n", 1);
-    setenv("LINESHAFT_MEMBER", "n.1", 1);
-    setenv("LINESHAFT_CONSUMER", "n", 1);
-    exit(node_run(&CODE));
-}
-
-/* The node's process is made before this one has threads of its own. */
-static void start_node(struct bench *b, const char *json)
-{
-    int hold[2], url[2];
-    assert_int_equal(pipe(hold), 0);
-    assert_int_equal(pipe(url), 0);
-    if (json)
-        setenv("LINESHAFT_OPTIONS", json, 1);
-    else
-        unsetenv("LINESHAFT_OPTIONS");
-    setenv("LINESHAFT_HB_MS", "1000", 1);
-    fflush(NULL);
-    b->node = fork();
-    if (b->node == 0) {
-        hold_fd = hold[0];
-        close(hold[1]);
-        close(url[1]);
-        be_the_node(url[0]);
-    }
-    close(hold[0]);
-    close(url[0]);
-    b->hold = hold[1];
-    b->url = url[1];
-    b->s.context = zmq_ctx_new();
-    bind_script(&b->s);
-    assert_int_equal(write(b->url, b->s.url, strlen(b->s.url)), (ssize_t) strlen(b->s.url));
-}
-
-static void start_wired(struct bench *b, const char *options)
-{
-    char json[400];
-    snprintf(json, sizeof json, WIRED, options);
-    start_node(b, json);
-}
-
-static int bench_setup(void **state)
-{
-    *state = xcalloc(1, sizeof(struct bench));
-    unsetenv("LINESHAFT_DRAIN_MS");
-    return 0;
-}
-
-static int bench_teardown(void **state)
-{
-    struct bench *b = *state;
-    if (b->node) {
-        kill(b->node, SIGKILL);
-        waitpid(b->node, NULL, 0);
-    }
-    if (b->s.context) {
-        zmq_close(b->s.socket);
-        zmq_ctx_term(b->s.context);
-        close(b->hold);
-        close(b->url);
-    }
-    buf_fini(&b->s.header);
-    buf_fini(&b->s.body);
-    free(b);
-    return 0;
-}
-
-static void hear_node(struct bench *b)
-{
-    zmq_pollitem_t item = {b->s.socket, 0, ZMQ_POLLIN, 0};
-    assert_int_equal(zmq_poll(&item, 1, PATIENCE_MS), 1);
-    assert_true(hear(&b->s));
-    if (strcmp(b->s.verb, "PING") == 0) {
-        b->pings++;
-        say(&b->s, "PONG", "u:now_us", 1, "b:session", 1);
-    }
-}
-
-static void expect_node(struct bench *b, const char *verb)
-{
-    do
-        hear_node(b);
-    while (strcmp(b->s.verb, "PING") == 0);
-    assert_string_equal(b->s.verb, verb);
-}
-
-static void welcome_node(struct bench *b)
-{
-    expect_node(b, "HELLO");
-    say(&b->s, "OK", "u:tag", 0, "u:v", 1, "s:server", "script/1");
-}
-
-static void wire_node(struct bench *b, const char *options)
-{
-    start_wired(b, options);
-    welcome_node(b);
-    for (int i = 0; i < 2; i++) {
-        expect_node(b, "SUB");
-        say(&b->s, "OK", "u:cid", (int) heard_uint(&b->s, "cid"));
-    }
-}
-
-static void send_event(struct bench *b, const char *topic, int seq)
-{
-    struct buf header = {0}, event = {0};
-    buf_pack_map(&header, 3);
-    buf_pair_uint(&header, "cid", CONSUMER);
-    buf_pair_uint(&header, "seq", (uint64_t) seq);
-    buf_pair_str(&header, "stream", "events");
-    event_header(&event, topic, "e1");
-    send_frames(&b->s, "MSG", &header, ls_bytes(event.data, event.len), ls_str("{}"));
-    buf_fini(&header);
-    buf_fini(&event);
-}
-
-static void send_request(struct bench *b, const char *topic, int rid, int parts)
-{
-    say(&b->s, "REQ", "u:cid", SERVICE, "u:rid", rid, "s:topic", topic, "u:timeout", 60000, "u:parts", parts);
-}
-
-static void expect_seq(struct bench *b, const char *verb, uint64_t seq)
-{
-    uint64_t got = 0;
-    uint32_t items;
-    expect_node(b, verb);
-    struct mp seqs = heard(&b->s, "seqs");
-    assert_true(mp_array(&seqs, &items) && items == 1 && mp_uint(&seqs, &got));
-    assert_int_equal(got, seq);
-}
-
-static void expect_answer(struct bench *b, int rid, const char *text)
-{
-    expect_node(b, "REP");
-    assert_int_equal(heard_uint(&b->s, "rid"), rid);
-    assert_true(ls_slice_is(ls_bytes(b->s.body.data, b->s.body.len), text));
-}
-
-static void expect_refusal(struct bench *b, int rid, uint64_t number, bool again)
-{
-    expect_node(b, "REP");
-    assert_int_equal(heard_uint(&b->s, "rid"), rid);
-    assert_int_equal(heard_uint(&b->s, "number"), number);
-    assert_int_equal(wire_bool(mp_over(b->s.header.data, b->s.header.len), "again"), again);
-    heard(&b->s, "error");
-}
-
-static void release(struct bench *b)
-{
-    assert_int_equal(write(b->hold, "x", 1), 1);
-}
-
-static void expect_exit(struct bench *b, int status)
-{
-    int got, left = PATIENCE_MS;
-    pid_t ended;
-    while ((ended = waitpid(b->node, &got, WNOHANG)) == 0 && left-- > 0)
-        zmq_poll(NULL, 0, 1);
-    assert_int_equal(ended, b->node);
-    b->node = 0;
-    assert_true(WIFEXITED(got));
-    assert_int_equal(WEXITSTATUS(got), status);
-}
-
-/* Its last words: the end of each subscription, then of the session. */
-static void expect_farewell(struct bench *b)
-{
-    uint64_t tag;
-    do
-        expect_node(b, "BYE");
-    while (!wire_uint(mp_over(b->s.header.data, b->s.header.len), "tag", &tag));
-    say(&b->s, "OK", "u:tag", 0);
-}
 
 /* ---- the rules ---- */
 
@@ -626,15 +431,57 @@ static void the_kind_hears_of_lost_and_found_sessions(void **state)
     assert_true(heard_is(&b->s, "topic", "t.connected"));
 }
 
-/* ---- the end ---- */
+/* ---- pausing ---- */
 
-static void expect_pause(struct bench *b)
+static void expect_resumption(struct bench *b)
 {
-    expect_node(b, "SUB");
-    assert_true(heard_uint(&b->s, "cid") == SERVICE && heard_uint(&b->s, "slots") == 0);
-    expect_node(b, "MORE");
-    assert_true(heard_uint(&b->s, "cid") == CONSUMER && heard_uint(&b->s, "window") == 0);
+    send_event(b, "e.resume", 9); /* it crossed the pause: the kind has it as ever */
+    expect_offer(b, 3, 5);
+    expect_seq(b, "ACK", 9);
+    send_event(b, "e.done", 10);
+    expect_seq(b, "ACK", 10);
+    send_request(b, "r.reject", 11, 1);
+    expect_refusal(b, 11, 400, false);
 }
+
+static void a_paused_node_takes_no_requests_and_stays_paused_over_sessions(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_event(b, "e.pause", 1);
+    expect_pause(b);
+    expect_seq(b, "ACK", 1);
+    send_request(b, "r.hold", 7, 1);
+    expect_refusal(b, 7, 503, true);
+    say(&b->s, "ERR", "s:name", "NO_SESSION", "u:number", 401, "s:text", "who?");
+    welcome_paused_node(b);
+    expect_resumption(b);
+}
+
+static void a_node_may_begin_paused(void **state)
+{
+    struct bench *b = *state;
+    start_wired(b, "\"greeting\": \"pause\"");
+    welcome_paused_node(b);
+    expect_node(b, "PUB"); /* t.connected */
+    say(&b->s, "OK", "u:upto", 1, "s:level", "disk");
+    expect_resumption(b);
+}
+
+static void a_paused_node_ends_in_order(void **state)
+{
+    struct bench *b = *state;
+    wire_node(b, "");
+    send_event(b, "e.pause", 1);
+    expect_pause(b);
+    expect_seq(b, "ACK", 1);
+    kill(b->node, SIGTERM);
+    expect_pause(b);
+    expect_farewell(b);
+    expect_exit(b, 0);
+}
+
+/* ---- the end ---- */
 
 static void sigterm_lets_open_calls_finish_and_takes_no_new_ones(void **state)
 {
@@ -741,8 +588,6 @@ static void a_bad_environment_is_status_2(void **state)
     }
 }
 
-#define RULE(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -757,6 +602,9 @@ int main(void)
         RULE(watches_may_change_inside_their_callbacks),
         RULE(publishing_more_than_the_window_keeps_the_order),
         RULE(the_kind_hears_of_lost_and_found_sessions),
+        RULE(a_paused_node_takes_no_requests_and_stays_paused_over_sessions),
+        RULE(a_node_may_begin_paused),
+        RULE(a_paused_node_ends_in_order),
         RULE(sigterm_lets_open_calls_finish_and_takes_no_new_ones),
         RULE(draining_has_a_limit),
         RULE(a_second_signal_ends_it_at_once),
