@@ -37,9 +37,10 @@ NODE_LDLIBS = $(shell pkg-config --libs $(NODE_PKGS))
 # ---- what there is: by wildcard
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_OBJ = $(call obj,$(wildcard lib/*.c)) $(B)/builtin_schemas.o
+PLAN_OBJ = $(call obj,$(wildcard yaml/*.c workflow/*.c))
 TABLE_OBJ = $(call obj,$(wildcard nodes/kinds.c nodes/*/kind.c nodes/inference/ngram*.c))
 MAIN_OBJ = $(B)/cli/main.o $(B)/nodes/main.o
-CLI_OBJ = $(LIB_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c yaml/*.c topology/*.c workflow/*.c cli/*.c))
+CLI_OBJ = $(LIB_OBJ) $(PLAN_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c cli/*.c))
 NODE_OBJ = $(call obj,$(wildcard nodes/*.c nodes/*/*.c)) $(B)/page.o
 ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ))
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
@@ -65,8 +66,8 @@ $(B)/liblineshaft.a: $(LIB_OBJ)
 	$(Q)objcopy --wildcard --keep-global-symbol='ls_*' $(B)/liblineshaft.o
 	$(Q)rm -f $@ && ar rcs $@ $(B)/liblineshaft.o
 
-# Of the library, a node takes what it needs.
-$(B)/lib.a: $(LIB_OBJ)
+# Of the library, and of what reads workflows, a node takes what it needs.
+$(B)/lib.a: $(LIB_OBJ) $(PLAN_OBJ)
 	$(Q)rm -f $@ && ar rcsT $@ $^
 
 # Everything but main(), for tests: the linker takes from it what a test needs.
@@ -117,12 +118,12 @@ demo: ## install what is missing, build, show the quick start at work, end every
 	@$(MAKE) --no-print-directory all
 	@PYTHON=$(PYTHON) LINESHAFT=$(abspath $(B)/lineshaft) tests/e2e/demo.sh
 
-run: ## the chat page with a model of its own, in the foreground; Ctrl-C ends it
+run: ## the chat page with a model of its own, tracker and workflows, in the foreground; Ctrl-C ends it
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
 	@mkdir -p var/models
 	@[ -e var/models/fortunes.ngram ] || $(B)/lineshaft train -o var/models/fortunes.ngram /usr/share/games/fortunes
-	@exec $(B)/lineshaft up config/chat.yaml
+	@exec $(B)/lineshaft up config/lab.yaml
 
 install: all ## DESTDIR= PREFIX=
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node
@@ -209,6 +210,7 @@ bench: ## ratios to a ceiling or a peer at equal durability (BENCH_ARGS=--short)
 	@$(MAKE) --no-print-directory bench-programs
 	@$(PYTHON) tests/bench/run.py --build $(B) $(BENCH_ARGS)
 	@$(PYTHON) tests/bench/chat.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
+	@$(PYTHON) tests/bench/work.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
 
 lint: ## form, limits and arrows between folders; exceptions with reasons in tests/lint/allow
 	@deploy/setup build lint

@@ -7,9 +7,11 @@
 #include "workflow/expr.h"
 #include "yaml/option.h"
 
-/* What a workflow file says: read, checked, with defaults filled in. docs/workflows.md is the reference of the keys. Pure: no bus, no database, no
- * clock. Everything belongs to the struct workflow_file. Names and words are Airflow's where it has them. */
+/* What a workflow file says: read, checked, with defaults filled in. docs/workflows.md is the reference of the keys.
+ * Pure: no bus, no database, no clock. Everything belongs to the struct workflow_file. Names and words are Airflow's
+ * where it has them. */
 
+#define WORKFLOW_FOLDER "config/workflows" /* where a scheduler looks that is told nothing else */
 #define WORKFLOW_TASKS_MAX 10000
 #define WORKFLOW_ID_MAX 200 /* [A-Za-z0-9_.~:+-]+ */
 
@@ -41,7 +43,7 @@ struct task {
     enum task_type type;
     json_t *command;               /* COMMAND: an array of texts (a text became ["/bin/sh", "-c", text]); texts are templates */
     json_t *environment;           /* COMMAND: an object of texts (templates) */
-    char *directory;               /* COMMAND: NULL: the runner's folder for the try */
+    char *directory;               /* COMMAND; no template; NULL: the runner's working directory */
     char *topic;                   /* EVENT, REQUEST; a template */
     json_t *data;                  /* EVENT, REQUEST: body; templates inside */
     const struct task **upstream, **downstream; /* depends_on, and its reverse */
@@ -59,8 +61,10 @@ struct task {
 
 struct trigger {                   /* one run per event */
     char *event;                   /* topic or pattern */
-    struct expr *filter;           /* over `event` ({topic, id, source, subject, time, data}); NULL: each */
-    char *key;                     /* template over `event`: of events with one key only the first starts a run; NULL: the event's (source, id) */
+    struct expr *filter;           /* over `event`: {topic, id, source, subject, time, data ...}, as json_put_event writes it;
+                                    * NULL: each */
+    char *key;                     /* template over `event`: of events with one key only the first starts a run; NULL: the
+                                    * event's (source, id) */
     json_t *inputs;                /* object: inputs of the run, templates over `event`; may be NULL */
     struct place place;
 };
@@ -90,9 +94,11 @@ struct workflow {
     int64_t max_active_runs;       /* 16 */
     int64_t max_active_tasks;      /* over all its runs; 16 */
     int64_t max_consecutive_failures; /* so many failed runs in a row pause it; 0: never */
-    enum { OVERLAP_QUEUE, OVERLAP_SKIP, OVERLAP_CANCEL } overlap; /* when max_active_runs are active: wait, drop the new run, cancel the oldest */
+    /* When max_active_runs are active: wait, drop the new run, cancel the oldest. */
+    enum { OVERLAP_QUEUE, OVERLAP_SKIP, OVERLAP_CANCEL } overlap;
     int64_t timeout_ms;            /* of a run; 0: none */
     struct task *tasks; size_t task_count;
+    const struct task **by_id;     /* the same, sorted by id; see workflow_task */
     char *text;                    /* the file, or its document, as it was */
     char hash[33];                 /* XXH3-128 of the text, hexadecimal */
     struct place place;
@@ -102,40 +108,58 @@ struct workflow_file {
     char *path;
     struct workflow *workflow;     /* NULL when there were errors */
     struct pool pool;
+    struct workflow_kept *kept;    /* what the pool cannot free */
 };
 
-/* workflow_load reads a file of one workflow; problems go to `diags` (its source is set to this file), with place, sentence and hint. workflow_load_text does the
- * same for text in memory. Never NULL. `known_topics` (may be NULL): patterns that the topology routes, for warnings. */
+/* workflow_load reads a file of one workflow; problems go to `diags` (its source is set to this file), sorted, with
+ * place, sentence and hint. workflow_load_text does the same for text in memory. Never NULL. References such as
+ * ${env:NAME} are expanded, from the environment of this process. Blocks for as long as the disk does. */
 struct workflow_file *workflow_load(const char *path, struct diag_list *diags);
 struct workflow_file *workflow_load_text(const char *path, const char *text, size_t len, struct diag_list *diags);
 void workflow_file_free(struct workflow_file **file);
 
-/* workflow_folder lists the files *.yaml and *.yml below a folder (or the one file that is named), sorted, at most 10,000 files and 16 deep, hidden ones left
- * out. *paths: NULL-terminated, the caller's (workflow_paths_free). -1 with SYSTEM. */
+/* workflow_folder lists the files *.yaml and *.yml below a folder (or the one file that is named), sorted, at most
+ * 10,000 files and 16 deep, hidden ones left out. *paths: NULL-terminated, the caller's (workflow_paths_free). -1
+ * with SYSTEM. */
 int workflow_folder(const char *path, char ***paths, struct ls_error *err);
 void workflow_paths_free(char ***paths);
 
+/* workflow_is: the file at `path` is a workflow and no topology: it is YAML with `tasks:` and without `lineshaft:`. */
+bool workflow_is(const char *path);
+
 const struct task *workflow_task(const struct workflow *w, const char *id); /* NULL: none */
 
-/* workflow_inputs checks given inputs (an object, or NULL) against the declared, fills defaults, reads texts as the declared type ("5" for an integer): a new
- * reference, or NULL with BAD_VALUE naming the input. */
+/* workflow_inputs checks given inputs (an object, or NULL) against the declared, fills defaults, reads texts as the
+ * declared type ("5" for an integer): a new reference, or NULL with BAD_VALUE naming the input. */
 json_t *workflow_inputs(const struct workflow *w, const json_t *given, struct ls_error *err);
 
-/* ---- when it runs: pure functions of the workflow and of times (seconds since 1970; every_ms in ms is rounded to seconds where it is asked in seconds) ---- */
+/* ---- when it runs: pure functions of the workflow and of times (seconds since 1970; every_ms in ms is rounded to
+ * seconds where it is asked in seconds) ---- */
 
-/* workflow_next: the first tick strictly after `after_ms` (ms since 1970), -1: none. `anchor_ms`: from where `every` counts: start_s, or when the workflow was first seen. */
+/* workflow_next: the first tick strictly after `after_ms` (ms since 1970), -1: none. `anchor_ms`: from where `every`
+ * counts: start_s, or when the workflow was first seen. */
 int64_t workflow_next(const struct workflow *w, int64_t after_ms, int64_t anchor_ms);
-/* workflow_interval: the data interval that a tick closes: *start_ms is the tick before (or the tick itself when there is none), the end is the tick. */
+/* workflow_interval: the data interval that a tick closes: *start_ms is the tick before (or the tick itself when
+ * there is none), the end is the tick. */
 void workflow_interval(const struct workflow *w, int64_t tick_ms, int64_t anchor_ms, int64_t *start_ms);
-/* workflow_missed fills `ticks` with what is to be made up at `now_ms` when all ticks up to and including `done_ms` were handled: by `catchup` and its window, at most `room`,
- * oldest first. Returns their number; *more says that further ones are due (CATCHUP_ALL). *handled_ms is up to where everything has been decided then. */
-size_t workflow_missed(const struct workflow *w, int64_t done_ms, int64_t now_ms, int64_t anchor_ms, int64_t *ticks, size_t room, bool *more,
-                       int64_t *handled_ms);
+/* workflow_missed fills `ticks` with what is to be made up at `now_ms` when all ticks up to and including `done_ms`
+ * were handled: by `catchup` and its window, at most `room`, oldest first. Returns their number; *more says that
+ * further ones are due (CATCHUP_ALL). *handled_ms is up to where everything has been decided then. */
+size_t workflow_missed(const struct workflow *w, int64_t done_ms, int64_t now_ms, int64_t anchor_ms, int64_t *ticks,
+                       size_t room, bool *more, int64_t *handled_ms);
+
+/* The tables of options, in the order of docs/workflows.md. */
+struct workflow_section {
+    const char *title; /* NULL ends the list */
+    const struct option_def *table;
+};
+extern const struct workflow_section WORKFLOW_SECTIONS[];
 
 /* ---- trigger rules ---- */
 
 enum task_state { /* Airflow's words, in the order of TASK_STATES */
-    TASK_NONE, TASK_SCHEDULED, TASK_QUEUED, TASK_RUNNING, TASK_SUCCESS, TASK_FAILED, TASK_SKIPPED, TASK_UPSTREAM_FAILED, TASK_UP_FOR_RETRY, TASK_REMOVED
+    TASK_NONE, TASK_SCHEDULED, TASK_QUEUED, TASK_RUNNING, TASK_SUCCESS, TASK_FAILED, TASK_SKIPPED, TASK_UPSTREAM_FAILED,
+    TASK_UP_FOR_RETRY, TASK_REMOVED
 };
 extern const char *const TASK_STATES[]; /* "none" ... NULL-terminated */
 enum run_state { RUN_QUEUED, RUN_RUNNING, RUN_SUCCESS, RUN_FAILED }; /* a cancelled run is failed, with the reason "cancelled" */
@@ -150,7 +174,8 @@ struct rule_counts { size_t upstream, success, failed, skipped, upstream_failed,
 /* rule_decide: Airflow's twelve rules, as its trigger_rule dependency decides them. */
 enum rule_verdict rule_decide(enum trigger_rule rule, const struct rule_counts *counts);
 
-/* retry_delay_ms: the delay before try `attempt` + 1, when `attempt` (from 1) has failed; `identity` seeds the jitter. */
+/* retry_delay_ms: the delay before try `attempt` + 1, when `attempt` (from 1) has failed; `identity` seeds the
+ * jitter. */
 int64_t retry_delay_ms(const struct retry *retry, int64_t attempt, const char *identity);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Problems in a topology file: collecting, sorting, and printing with the source line and a marker, or as JSON. */
+/* Problems in a file: collecting, sorting, and printing with the source line and a marker, or as JSON. */
 #include "yaml/diag.h"
 
 #include <jansson.h>
@@ -58,6 +58,21 @@ const struct diag_kind DIAG_KINDS[DIAG_CODE_COUNT] = {
     [DIAG_GIVES_UNROUTED] = {"gives-unrouted", DIAG_NOTE, true},
     [DIAG_TWO_WAY_FLOW] = {"two-way-flow", DIAG_NOTE, false},
     [DIAG_SCHEMA_FOLDER_MISSING] = {"schema-folder-missing", DIAG_ERROR, false},
+    [DIAG_WORKFLOW_CYCLE] = {"workflow-cycle", DIAG_ERROR, false},
+    [DIAG_WORKFLOW_DUPLICATE] = {"workflow-duplicate", DIAG_WARNING, false},
+    [DIAG_ID_DUPLICATE] = {"id-duplicate", DIAG_ERROR, false},
+    [DIAG_TASK_UNKNOWN] = {"task-unknown", DIAG_ERROR, false},
+    [DIAG_ACTION_BAD] = {"action-bad", DIAG_ERROR, false},
+    [DIAG_CRON_BAD] = {"cron-bad", DIAG_ERROR, false},
+    [DIAG_ZONE_UNKNOWN] = {"zone-unknown", DIAG_ERROR, false},
+    [DIAG_SCHEDULE_NEVER] = {"schedule-never", DIAG_WARNING, false},
+    [DIAG_EXPRESSION_BAD] = {"expression-bad", DIAG_ERROR, false},
+    [DIAG_EXPRESSION_UNKNOWN] = {"expression-unknown", DIAG_ERROR, false},
+    [DIAG_INPUT_BAD] = {"input-bad", DIAG_ERROR, false},
+    [DIAG_INPUT_MISSING] = {"input-missing", DIAG_ERROR, false},
+    [DIAG_FAILURE_HIDDEN] = {"failure-hidden", DIAG_WARNING, false},
+    [DIAG_TRIGGER_UNROUTED] = {"trigger-unrouted", DIAG_WARNING, false},
+    [DIAG_EVENT_UNTAKEN] = {"event-untaken", DIAG_WARNING, false},
 };
 /* clang-format on */
 

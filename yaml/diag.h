@@ -7,7 +7,7 @@
 
 #include "lib/buf.h"
 
-/* Problems found in a topology file: each has a stable code, a place, a sentence, and often a hint.
+/* Problems found in a topology or workflow file: each has a stable code, a place, a sentence, and often a hint.
  * All problems are collected; the caller prints them once, in the order of the file. */
 
 /* A place in the file; line and column count from 1, in characters. Line 0 means the file as a whole. */
@@ -66,6 +66,21 @@ enum diag_code {
     DIAG_GIVES_UNROUTED,
     DIAG_TWO_WAY_FLOW,
     DIAG_SCHEMA_FOLDER_MISSING,
+    DIAG_WORKFLOW_CYCLE,
+    DIAG_WORKFLOW_DUPLICATE,
+    DIAG_ID_DUPLICATE,
+    DIAG_TASK_UNKNOWN,
+    DIAG_ACTION_BAD,
+    DIAG_CRON_BAD,
+    DIAG_ZONE_UNKNOWN,
+    DIAG_SCHEDULE_NEVER,
+    DIAG_EXPRESSION_BAD,
+    DIAG_EXPRESSION_UNKNOWN,
+    DIAG_INPUT_BAD,
+    DIAG_INPUT_MISSING,
+    DIAG_FAILURE_HIDDEN,
+    DIAG_TRIGGER_UNROUTED,
+    DIAG_EVENT_UNTAKEN,
     DIAG_CODE_COUNT
 };
 

@@ -84,7 +84,7 @@ struct option_def {
     size_t offset;
     const char *fallback; /* the default as it would be written; NULL: none */
     int64_t min, max;     /* INT, SIZE, DURATION, DURATIONS; max 0: no bounds */
-    const char *const *words;
+    const char *const *words;       /* ENUM; SECTION: what it takes, for documentation; may be NULL */
     const struct option_def *table; /* GROUP, INLINE */
     enum diag_code unknown;         /* ENUM: code of an unknown word; 0 means enum-unknown */
     const char *help;

@@ -169,7 +169,7 @@ void option_type_text(const struct option_def *opt, struct buf *out)
         [OPTION_GROUP] = "map",
         [OPTION_SECTION] = "map",
     };
-    if (opt->type == OPTION_ENUM)
+    if (opt->words)
         words_text(opt->words, out);
     else
         buf_addf(out, "%s", NAMES[opt->type]);

@@ -5,9 +5,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 #include <yaml.h>
 
+#include "lib/map.h"
 #include "lib/xmem.h"
+
+#define MAP_LOOK_MAX 32 /* keys that are compared one by one */
 
 void *pool_alloc(struct pool *pool, size_t count, size_t size)
 {
@@ -34,6 +38,7 @@ struct builder {
     yaml_parser_t parser;
     struct pool *pool;
     struct diag_list *diags;
+    const struct value_form *form;
     struct value **stack; /* children of the open lists and maps */
     size_t top, room;
     size_t weight;
@@ -122,10 +127,11 @@ static struct value *new_value(struct builder *b, enum value_type type, const ya
 static bool weigh(struct builder *b, const struct value *v, size_t weight)
 {
     b->weight += weight;
-    if (b->weight <= VALUE_WEIGHT_MAX)
+    if (b->weight <= b->form->weight_max)
         return true;
-    struct diag *d = refuse(b, DIAG_YAML_TOO_BIG, v->at, "the file holds more values than a topology can need");
-    diag_hint(d, "at most %d values, counting those that aliases repeat", VALUE_WEIGHT_MAX);
+    b->stopped = true;
+    struct diag *d = diag_add(b->diags, DIAG_YAML_TOO_BIG, v->at, "the file holds more values than a %s can need", b->form->what);
+    diag_hint(d, "at most %zu values, counting those that aliases repeat", b->form->weight_max);
     return false;
 }
 
@@ -210,11 +216,30 @@ static bool read_children(struct builder *b, struct value *v, yaml_event_type_t 
     }
 }
 
-static bool take_key(struct builder *b, struct value *map, struct value *key)
+/* The same key before it; `seen` finds it in maps that are too large to look through. */
+static const struct value *same_key(const struct value *map, struct value *key, struct map *seen)
+{
+    if (map->count >= MAP_LOOK_MAX) {
+        uint64_t hash = XXH3_64bits(key->text, strlen(key->text));
+        const struct value *other = map_get(seen, hash);
+        if (!other)
+            map_put(seen, hash, key);
+        if (!other || !strcmp(other->text, key->text))
+            return other;
+    }
+    for (size_t i = 0; i < map->count; i++)
+        if (!strcmp(map->keys[i]->text, key->text))
+            return map->keys[i];
+    return NULL;
+}
+
+static bool take_key(struct builder *b, struct value *map, struct value *key, struct map *seen)
 {
     if (key->type != VALUE_TEXT || !*key->text) {
-        diag_add(b->diags, DIAG_YAML_UNSUPPORTED, key->at, "a key must be a word, not %s",
-                 key->type == VALUE_TEXT ? "empty" : "a list or a map");
+        struct diag *d = diag_add(b->diags, DIAG_YAML_UNSUPPORTED, key->at, "a key must be a word, not %s",
+                                  key->type == VALUE_TEXT ? "empty" : "a list or a map");
+        if (key->type == VALUE_MAP)
+            diag_hint(d, "a text that begins with { needs quotes: \"{{ inputs.name }}\"");
         return false;
     }
     if (!strcmp(key->text, "<<") && key->plain) {
@@ -222,14 +247,12 @@ static bool take_key(struct builder *b, struct value *map, struct value *key)
         diag_hint(d, "an alias can stand for a whole value: retain: *retain");
         return false;
     }
-    for (size_t i = 0; i < map->count; i++)
-        if (!strcmp(map->keys[i]->text, key->text)) {
-            struct diag *d =
-                diag_add(b->diags, DIAG_KEY_DUPLICATE, key->at, "the key \"%.60s\" stands here twice", key->text);
-            diag_other(d, map->keys[i]->at, "first defined here");
-            return false;
-        }
-    return true;
+    const struct value *other = same_key(map, key, seen);
+    if (!other)
+        return true;
+    struct diag *d = diag_add(b->diags, DIAG_KEY_DUPLICATE, key->at, "the key \"%.60s\" stands here twice", key->text);
+    diag_other(d, other->at, "first defined here");
+    return false;
 }
 
 /* Moves the children from the stack into the value. */
@@ -247,12 +270,17 @@ static void take_children(struct builder *b, struct value *v, size_t bottom)
     }
     v->keys = pool_alloc(b->pool, count / 2, sizeof *v->keys);
     v->items = pool_alloc(b->pool, count / 2, sizeof *v->items);
+    struct map seen = {0};
     for (size_t i = 0; i + 1 < count; i += 2) {
-        if (!take_key(b, v, children[i]))
+        if (v->count == MAP_LOOK_MAX && !seen.used)
+            for (size_t k = 0; k < v->count; k++)
+                map_put(&seen, XXH3_64bits(v->keys[k]->text, strlen(v->keys[k]->text)), v->keys[k]);
+        if (!take_key(b, v, children[i], &seen))
             continue;
         v->keys[v->count] = children[i];
         v->items[v->count++] = children[i + 1];
     }
+    map_fini(&seen);
 }
 
 static struct value *build_collection(struct builder *b, const yaml_event_t *event, int depth)
@@ -306,11 +334,13 @@ static struct value *build_document(struct builder *b)
             return NULL;
         bool content = event.type == YAML_SCALAR_EVENT || event.type == YAML_SEQUENCE_START_EVENT ||
                        event.type == YAML_MAPPING_START_EVENT || event.type == YAML_ALIAS_EVENT;
-        if (content && root)
-            refuse(b, DIAG_YAML_UNSUPPORTED, place_of(event.start_mark, event.end_mark),
-                   "a second document begins here; a topology is one document");
-        else if (content)
+        if (content && root) {
+            b->stopped = true;
+            diag_add(b->diags, DIAG_YAML_UNSUPPORTED, place_of(event.start_mark, event.end_mark),
+                     "a second document begins here; a %s is one document", b->form->what);
+        } else if (content) {
             root = build(b, &event, 0, false);
+        }
         more = event.type != YAML_STREAM_END_EVENT && !b->stopped;
         yaml_event_delete(&event);
     }
@@ -319,21 +349,29 @@ static struct value *build_document(struct builder *b)
 
 struct value *value_parse(struct pool *pool, const char *text, size_t len, struct diag_list *diags)
 {
-    if (len > VALUE_FILE_MAX) {
-        diag_add(diags, DIAG_YAML_TOO_BIG, (struct place){0}, "the file is larger than 1 MiB");
+    return value_parse_as(pool, (struct ls_slice){text, len}, NULL, diags);
+}
+
+struct value *value_parse_as(struct pool *pool, struct ls_slice text, const struct value_form *form, struct diag_list *diags)
+{
+    static const struct value_form TOPOLOGY = {"topology", VALUE_FILE_MAX, VALUE_WEIGHT_MAX};
+    form = form ? form : &TOPOLOGY;
+    if (text.len > form->file_max) {
+        diag_add(diags, DIAG_YAML_TOO_BIG, (struct place){0}, "the file is larger than %zu MiB", form->file_max >> 20);
         return NULL;
     }
-    if (memchr(text, 0, len)) {
+    if (text.len && memchr(text.data, 0, text.len)) {
         diag_add(diags, DIAG_YAML_SYNTAX, (struct place){0}, "the file is not text: it holds NUL bytes");
         return NULL;
     }
     struct builder *b = xcalloc(1, sizeof *b);
     b->pool = pool;
     b->diags = diags;
+    b->form = form;
     if (!yaml_parser_initialize(&b->parser))
         abort(); /* out of memory, as in lib/xmem.h */
     yaml_parser_set_encoding(&b->parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&b->parser, (const unsigned char *) text, len);
+    yaml_parser_set_input_string(&b->parser, (const unsigned char *) text.data, text.len);
     struct value *root = build_document(b);
     yaml_parser_delete(&b->parser);
     free(b->stack);

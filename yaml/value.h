@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/lineshaft.h"
 #include "yaml/diag.h"
 
 /* Memory with one owner: everything taken from a pool lives until pool_fini. Zero-initialise to start. */
@@ -42,6 +43,13 @@ struct value {
 /* value_parse reads one YAML document. Problems go to `diags` (whose source must be set); returns NULL after a syntax
  * error or when the file is empty, else the tree, owned by `pool`. */
 struct value *value_parse(struct pool *pool, const char *text, size_t len, struct diag_list *diags);
+
+/* value_parse_as does the same for a file that may be larger than a topology (NULL: a topology). */
+struct value_form {
+    const char *what; /* "topology", for messages */
+    size_t file_max, weight_max;
+};
+struct value *value_parse_as(struct pool *pool, struct ls_slice text, const struct value_form *form, struct diag_list *diags);
 
 const struct value *value_find(const struct value *map, const char *key);     /* NULL: absent, or no map at all */
 const struct value *value_find_key(const struct value *map, const char *key); /* the key itself, for its place */
