@@ -4,17 +4,22 @@
 #include "nodes/kit/db.h"
 
 #include <math.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/utf8.h"
 #include "lib/xmem.h"
 #include "nodes/kit/db_private.h"
 
 #define SQLITE_PREFIX "sqlite:"
-#define SHOWN_SQL 100 /* bytes of a statement in an error's text */
+#define SHOWN_SQL 100    /* bytes of a statement in an error's text */
+#define VALUES_MAX 65535 /* of a statement; what PostgreSQL's protocol can count */
+#define VALUES_BYTES_MAX 500000000 /* of text in all of them; with twice that PostgreSQL would end the connection */
 
 /* ---- URLs ---- */
 
@@ -55,11 +60,11 @@ char *db_place(const char *url)
     return is_sqlite(url) ? xstrdup(sqlite_path(url)) : postgres_place(url);
 }
 
-struct db *db_open(const char *url, struct ls_error *err)
+struct db *db_start(const char *url, struct ls_error *err)
 {
     if (db_url_check(url, err))
         return NULL;
-    return is_sqlite(url) ? sqlite_open(sqlite_path(url), err) : postgres_open(url, err);
+    return is_sqlite(url) ? sqlite_open(sqlite_path(url), err) : postgres_open_start(url, err);
 }
 
 void db_close(struct db **db)
@@ -83,6 +88,47 @@ enum db_problem db_problem(const struct db *db)
 int db_fd(const struct db *db)
 {
     return db->loss.name[0] ? -1 : db->driver->fd(db);
+}
+
+/* ---- waiting ---- */
+
+static bool told_to_stop(void)
+{
+    sigset_t waiting;
+    return sigpending(&waiting) == 0 && (sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1);
+}
+
+const char *db_give_up(const struct db *db, int64_t since_ms)
+{
+    int64_t waited = clock_mono_ms() - since_ms;
+    if (waited >= db->patience_ms)
+        return "no answer for too long";
+    return waited >= DB_STOP_MS && told_to_stop() ? "no answer yet, and this process is told to stop" : NULL;
+}
+
+/* Until a connection that is being made can go on. */
+static int await_progress(struct db *db, const struct db_wait *wait, struct ls_error *err)
+{
+    struct db_call call = {.err = err};
+    struct pollfd fd = {.fd = db_fd(db), .events = wait->events};
+    const char *why;
+    int64_t since = clock_mono_ms();
+    while (poll(&fd, 1, DB_LOOK_MS) < 1 && clock_mono_ms() < wait->until_ms)
+        if ((why = db_give_up(db, since)))
+            return db_problem_set(&call, DB_LOST, "%s", why);
+    return 0;
+}
+
+struct db *db_open(const char *url, struct ls_error *err)
+{
+    struct db *db = db_start(url, err);
+    struct db_wait wait;
+    int rc = 0;
+    while (db && (rc = db_connect(db, &wait, err)) == 0 && (rc = await_progress(db, &wait, err)) == 0)
+        continue;
+    if (rc < 0)
+        db_close(&db);
+    return db;
 }
 
 /* ---- errors ---- */
@@ -138,8 +184,20 @@ static int64_t finish(struct db *db, struct db_call *call, int64_t rc)
     return rc;
 }
 
+static int check_size(struct db_call *call)
+{
+    size_t bytes = 0;
+    if (call->count > VALUES_MAX)
+        return db_problem_set(call, DB_OTHER, "%zu values are more than a statement takes, which is %d", call->count, VALUES_MAX);
+    for (size_t i = 0; i < call->count && bytes <= VALUES_BYTES_MAX; i++)
+        bytes += call->values[i].type == DB_TEXT ? call->values[i].text.len : 0;
+    return bytes <= VALUES_BYTES_MAX ? 0 : db_problem_set(call, DB_VALUE, "text of more than %d bytes for one statement", VALUES_BYTES_MAX);
+}
+
 static int check_values(struct db_call *call)
 {
+    if (check_size(call))
+        return -1;
     for (size_t i = 0; i < call->count; i++) {
         const struct db_value *v = &call->values[i];
         if (v->type == DB_DOUBLE && isnan(v->d))
@@ -172,6 +230,22 @@ static int check(struct db *db, struct db_call *call)
     return check_values(call);
 }
 
+/* -1 unless there is a transaction, as it must be; or there is none, as it must be. */
+static int check_begun(const struct db *db, bool begun, struct db_call *call)
+{
+    if (check_lost(db, call))
+        return -1;
+    if (db->begun == begun)
+        return 0;
+    return db_problem_set(call, DB_OTHER, begun ? "this works within a transaction only" : "there is a transaction already");
+}
+
+int db_connect(struct db *db, struct db_wait *wait, struct ls_error *err)
+{
+    struct db_call call = {.err = err};
+    return db->driver->connect ? (int) finish(db, &call, db->driver->connect(db, &call, wait)) : 1;
+}
+
 int db_check(struct db *db, struct ls_error *err)
 {
     struct db_call call = {.err = err};
@@ -195,9 +269,7 @@ int64_t db_run(struct db *db, const char *sql, const struct db_value *values, si
 int db_queue(struct db *db, const char *sql, const struct db_value *values, size_t count, struct ls_error *err)
 {
     struct db_call call = {.sql = sql, .values = values, .count = count, .err = err};
-    if (!db->begun)
-        return (int) finish(db, &call, db_problem_set(&call, DB_OTHER, "db_queue works within a transaction only"));
-    return (int) finish(db, &call, check(db, &call) ? -1 : db->driver->queue(db, &call));
+    return (int) finish(db, &call, check_begun(db, true, &call) || check(db, &call) ? -1 : db->driver->queue(db, &call));
 }
 
 int db_script(struct db *db, const char *sql, struct ls_error *err)
@@ -208,18 +280,17 @@ int db_script(struct db *db, const char *sql, struct ls_error *err)
 
 /* ---- transactions ---- */
 
+/* Of a transaction that there must be. */
 static int run_plain(struct db *db, const char *sql, struct ls_error *err)
 {
     struct db_call call = {.sql = sql, .err = err};
-    return run(db, &call) < 0 ? -1 : 0;
+    return (check_begun(db, true, &call) ? finish(db, &call, -1) : run(db, &call)) < 0 ? -1 : 0;
 }
 
 int db_begin(struct db *db, struct ls_error *err)
 {
     struct db_call call = {.sql = db->driver->begin, .err = err};
-    if (db->begun)
-        return (int) finish(db, &call, db_problem_set(&call, DB_OTHER, "there is a transaction already"));
-    if (finish(db, &call, check(db, &call) ? -1 : db->driver->queue(db, &call)))
+    if (finish(db, &call, check_begun(db, false, &call) || check(db, &call) ? -1 : db->driver->queue(db, &call)))
         return -1;
     db->begun = true;
     return 0;
@@ -244,11 +315,15 @@ static void settle(struct db *db)
 void db_rollback(struct db *db)
 {
     enum db_problem problem = db->problem; /* whoever rolls back may still ask why */
-    bool begun = db->begun;
-    db->begun = db->failed = false;
+    struct ls_error err = {0};
+    struct db_call stuck = {.err = &err};
+    db->failed = false;
     settle(db);
-    if (begun && !db->loss.name[0])
-        run_plain(db, "ROLLBACK", NULL);
+    if (db->begun && run_plain(db, "ROLLBACK", &err) && !db->loss.name[0] && db->driver->in_transaction(db)) {
+        db_problem_set(&stuck, DB_LOST, "a transaction that cannot be rolled back"); /* nothing would ever be stored behind it */
+        finish(db, &stuck, -1);
+    }
+    db->begun = db->failed = false;
     db->problem = db->loss.name[0] ? DB_LOST : problem;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver for PostgreSQL: one connection that is always in libpq's pipeline mode. A call sends its commands and a sync, and reads
  * until the sync comes back; what db_queue sends has no sync, and is read with the next call.
- * Sources: postgresql.org/docs/15: libpq-pipeline-mode, libpq-connect, errcodes-appendix. */
-#include <errno.h>
-#include <postgresql/libpq-fe.h>
+ * Sources: postgresql.org/docs/15: libpq-pipeline-mode, libpq-async, errcodes-appendix. */
+#include "nodes/kit/db_postgres.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +11,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "lib/clock.h"
 #include "lib/error.h"
-#include "lib/logger.h"
 #include "lib/xmem.h"
-#include "nodes/kit/db_private.h"
 
 #define SENT_MAX 2000     /* commands without an answer; then their answers are read */
 #define FLUSH_EVERY 32    /* commands */
@@ -30,31 +29,6 @@ struct statement {
     bool prepared; /* sent to be prepared, and not refused since */
 };
 
-struct sent { /* a command whose answer has not been read */
-    const char *sql;            /* borrowed from the statement, or constant; NULL: a plain one */
-    struct statement *prepares; /* NULL: it runs something */
-};
-
-struct postgres {
-    struct db db; /* first */
-    PGconn *conn;
-    struct map statements; /* by the hash of their text */
-    size_t statement_count;
-    unsigned long long last_name;
-    struct sent *sent;
-    size_t sent_count, sent_room;
-    struct buf text;     /* the values of a statement as text */
-    const char **params; /* into it */
-    size_t param_room;
-};
-
-static const struct db_driver DRIVER;
-
-static struct postgres *of(struct db *db)
-{
-    return (struct postgres *) (void *) db;
-}
-
 /* ---- errors ---- */
 
 struct state_problem {
@@ -66,15 +40,18 @@ static const struct state_problem PROBLEMS[] = {
     {"08P01", DB_OTHER},  /* a wrong message, for example too few values */
     {"08", DB_LOST},      /* connection exceptions */
     {"53", DB_LOST},      /* disk full, out of memory, too many connections */
-    {"57P", DB_LOST},     /* the server is stopping or starting, the database was dropped */
+    {"57014", DB_RETRY},  /* statement_timeout, or somebody cancelled it */
+    {"57", DB_LOST},      /* the server is stopping or starting, the database was dropped */
     {"58", DB_LOST},      /* input or output failed */
+    {"XX001", DB_LOST}, {"XX002", DB_LOST}, /* damaged: somebody must mend it, and the values are not to blame */
     {"25006", DB_LOST},   /* read-only: a standby, until it is promoted */
     {"25P03", DB_LOST},   /* it was idle in a transaction for too long */
-    {"26000", DB_LOST},   /* the prepared statement is gone: somebody reset the session */
+    {"26000", DB_LOST}, {"42P05", DB_LOST}, /* our prepared statements are not there, or not ours: this is another session */
     {"40", DB_RETRY},     /* deadlock, serialization failure */
     {"55P03", DB_RETRY},  /* lock_timeout */
     {"23503", DB_FOREIGN}, {"23001", DB_FOREIGN}, {"23505", DB_UNIQUE}, {"23P01", DB_UNIQUE},
     {"23", DB_VALUE},     /* NOT NULL, CHECK */
+    {"P0001", DB_VALUE},  /* a trigger refuses it */
     {"22", DB_VALUE},     /* data exceptions */
     {"54", DB_VALUE},     /* too large for the program's limits */
     {"42P01", DB_SCHEMA}, {"42703", DB_SCHEMA}, {"42883", DB_SCHEMA}, {"42501", DB_SCHEMA}, {"3F000", DB_SCHEMA}, {"42704", DB_SCHEMA},
@@ -102,40 +79,177 @@ static int fail_by(struct db_call *call, const char *sql, const PGresult *result
     return -1;
 }
 
-static int fail_connection(const struct postgres *p, struct db_call *call)
+int postgres_fail(const struct postgres *p, struct db_call *call)
 {
     const char *text = PQerrorMessage(p->conn);
     return db_problem_set(call, DB_LOST, "PostgreSQL: %s", *text ? text : "the connection ended");
 }
 
-static void on_notice(void *arg, const PGresult *result)
-{
-    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY), *level = PQresultErrorField(result, PG_DIAG_SEVERITY);
-    (void) arg;
-    logger_put(LEVEL_DEBUG, "database-notice", text ? text : "", "level=%s", level ? level : "");
-}
-
 /* ---- sending ---- */
+
+/* Waits for the socket; returns what it is ready for, or -1. */
+static int await(const struct postgres *p, short events, struct db_call *call)
+{
+    struct pollfd wait = {.fd = PQsocket(p->conn), .events = events};
+    int64_t since = clock_mono_ms();
+    const char *why;
+    if (wait.fd < 0)
+        return postgres_fail(p, call);
+    while (poll(&wait, 1, DB_LOOK_MS) < 1)
+        if ((why = db_give_up(&p->db, since)))
+            return db_problem_set(call, DB_LOST, "PostgreSQL: %s", why);
+    return wait.revents;
+}
 
 /* Writes until everything is on its way. While the server takes nothing because we have not read what it has to say, that is read. */
 static int flush(struct postgres *p, struct db_call *call)
 {
     int left;
     while ((left = PQflush(p->conn)) > 0) {
-        struct pollfd wait = {.fd = PQsocket(p->conn), .events = POLLIN | POLLOUT};
-        if (poll(&wait, 1, -1) < 0 && errno != EINTR)
-            return fail_connection(p, call);
-        if (wait.revents & POLLIN && !PQconsumeInput(p->conn))
-            return fail_connection(p, call);
+        int ready = await(p, POLLIN | POLLOUT, call);
+        if (ready < 0)
+            return -1;
+        if (ready & POLLIN && !PQconsumeInput(p->conn))
+            return postgres_fail(p, call);
     }
-    return left ? fail_connection(p, call) : 0;
+    return left ? postgres_fail(p, call) : 0;
 }
 
 static void note_sent(struct postgres *p, const char *sql, struct statement *prepares)
 {
     p->sent = xgrow(p->sent, &p->sent_room, p->sent_count + 1, sizeof *p->sent);
-    p->sent[p->sent_count++] = (struct sent){sql, prepares};
+    p->sent[p->sent_count++] = (struct postgres_sent){sql, prepares};
 }
+
+/* ---- reading ---- */
+
+/* An answer of the command sent[at]; after a failure the rest of the pipeline comes back as aborted. */
+static int take(struct postgres *p, size_t at, const PGresult *result, struct db_call *call)
+{
+    static const struct postgres_sent NONE;
+    const struct postgres_sent *sent = at < p->sent_count ? &p->sent[at] : &NONE;
+    ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+        return 0;
+    if (sent->prepares)
+        sent->prepares->prepared = false;
+    if (status == PGRES_PIPELINE_ABORTED)
+        return 0;
+    return status == PGRES_EMPTY_QUERY ? db_problem_set(call, DB_OTHER, "not one statement") : fail_by(call, sent->sql, result);
+}
+
+/* libpq would wait for its data for ever. */
+static bool is_copy(const PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+    return status == PGRES_COPY_IN || status == PGRES_COPY_OUT;
+}
+
+static int refuse_copy(PGresult *result, struct db_call *call)
+{
+    PQclear(result);
+    return db_problem_set(call, DB_LOST, "COPY, which this program does not speak");
+}
+
+/* Waits for what PQgetResult would wait for, but not for ever. */
+static int await_result(struct postgres *p, struct db_call *call)
+{
+    while (PQisBusy(p->conn)) {
+        if (await(p, POLLIN, call) < 0)
+            return -1;
+        if (!PQconsumeInput(p->conn))
+            return 0; /* PQgetResult says why */
+    }
+    return 0;
+}
+
+/* Reads the answers of everything that was sent, up to the sync; *last is that of the last command. The first failure is told. */
+static int read_answers(struct postgres *p, struct db_call *call, PGresult **last)
+{
+    struct db_call unheard = {0};
+    bool ended = false; /* the answers of one command */
+    size_t at = 0;
+    int rc = 0;
+    for (;;) {
+        if (await_result(p, call))
+            return -1;
+        PGresult *result = PQgetResult(p->conn);
+        if (!result && (ended || PQstatus(p->conn) == CONNECTION_BAD))
+            return rc ? rc : postgres_fail(p, call); /* no more will come */
+        ended = !result;
+        if (ended) {
+            at++;
+            continue;
+        }
+        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+            PQclear(result);
+            return rc;
+        }
+        if (is_copy(result))
+            return refuse_copy(result, call);
+        PQclear(*last);
+        *last = result;
+        if (take(p, at, result, rc ? &unheard : call))
+            rc = -1;
+    }
+}
+
+static int collect(struct postgres *p, struct db_call *call, PGresult **last)
+{
+    *last = NULL;
+    if (!PQpipelineSync(p->conn))
+        return postgres_fail(p, call);
+    int rc = flush(p, call) ? -1 : read_answers(p, call, last);
+    p->sent_count = 0;
+    return rc;
+}
+
+static int postgres_settle(struct db *db, struct db_call *call)
+{
+    PGresult *last = NULL;
+    int rc = postgres_of(db)->sent_count ? collect(postgres_of(db), call, &last) : 0;
+    PQclear(last);
+    return rc;
+}
+
+/* ---- several at once ---- */
+
+static int read_script(struct postgres *p, struct db_call *call)
+{
+    int rc = 0;
+    for (;;) {
+        if (await_result(p, call))
+            return -1;
+        PGresult *result = PQgetResult(p->conn);
+        if (!result)
+            return rc;
+        if (is_copy(result))
+            return refuse_copy(result, call);
+        ExecStatusType status = PQresultStatus(result);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY && rc == 0)
+            rc = fail_by(call, call->sql, result); /* the server goes no further */
+        PQclear(result);
+    }
+}
+
+/* A text of several statements is beyond the protocol of the pipeline. Nobody knows how long it takes. */
+static int postgres_script(struct db *db, struct db_call *call)
+{
+    struct postgres *p = postgres_of(db);
+    int64_t patience = db->patience_ms;
+    if (postgres_settle(db, call))
+        return -1;
+    if (!PQexitPipelineMode(p->conn) || !PQsendQuery(p->conn, call->sql))
+        return postgres_fail(p, call);
+    db->patience_ms = INT64_MAX;
+    int rc = flush(p, call) || read_script(p, call) ? -1 : 0;
+    db->patience_ms = patience;
+    if (!PQenterPipelineMode(p->conn) && (rc == 0 || call->problem != DB_LOST))
+        return postgres_fail(p, call);
+    return rc;
+}
+
+/* ---- statements ---- */
 
 static const char *put_number(struct buf *out, const struct db_value *v)
 {
@@ -188,133 +302,10 @@ static void forget_statements(struct postgres *p)
     p->statement_count = 0;
 }
 
-static struct statement *find(struct postgres *p, const char *sql)
-{
-    uint64_t key = XXH3_64bits(sql, strlen(sql));
-    struct statement *st = map_get(&p->statements, key);
-    if (st && strcmp(st->sql, sql) == 0)
-        return st;
-    if (st) /* another text of the same hash: it keeps its place, this one is prepared for the moment */
-        key = ++p->last_name;
-    st = xcalloc(1, sizeof *st);
-    st->sql = xstrdup(sql);
-    snprintf(st->name, sizeof st->name, "s%llu", ++p->last_name);
-    map_put(&p->statements, key, st);
-    p->statement_count++;
-    return st;
-}
-
-/* Prepares, if that was not done, and runs; does not wait. */
-static int send_statement(struct postgres *p, struct db_call *call)
-{
-    struct statement *st = find(p, call->sql);
-    if (!st->prepared) {
-        if (!PQsendPrepare(p->conn, st->name, st->sql, 0, NULL))
-            return fail_connection(p, call);
-        st->prepared = true;
-        note_sent(p, st->sql, st);
-    }
-    put_values(p, call);
-    if (!PQsendQueryPrepared(p->conn, st->name, (int) call->count, p->params, NULL, NULL, 0))
-        return fail_connection(p, call);
-    note_sent(p, st->sql, NULL);
-    return 0;
-}
-
-/* ---- reading ---- */
-
-/* An answer of the command sent[at]; after a failure the rest of the pipeline comes back as aborted. */
-static int take(struct postgres *p, size_t at, const PGresult *result, struct db_call *call)
-{
-    static const struct sent NONE;
-    const struct sent *sent = at < p->sent_count ? &p->sent[at] : &NONE;
-    ExecStatusType status = PQresultStatus(result);
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
-        return 0;
-    if (sent->prepares)
-        sent->prepares->prepared = false;
-    return status == PGRES_PIPELINE_ABORTED ? 0 : fail_by(call, sent->sql, result);
-}
-
-/* Reads the answers of everything that was sent, up to the sync; *last is that of the last command. The first failure is told. */
-static int read_answers(struct postgres *p, struct db_call *call, PGresult **last)
-{
-    struct db_call unheard = {0};
-    bool ended = false; /* the answers of one command */
-    size_t at = 0;
-    int rc = 0;
-    for (;;) {
-        PGresult *result = PQgetResult(p->conn);
-        if (!result && (ended || PQstatus(p->conn) == CONNECTION_BAD))
-            return rc ? rc : fail_connection(p, call); /* no more will come */
-        ended = !result;
-        if (ended) {
-            at++;
-            continue;
-        }
-        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
-            PQclear(result);
-            return rc;
-        }
-        PQclear(*last);
-        *last = result;
-        if (take(p, at, result, rc ? &unheard : call))
-            rc = -1;
-    }
-}
-
-static int collect(struct postgres *p, struct db_call *call, PGresult **last)
-{
-    *last = NULL;
-    if (!PQpipelineSync(p->conn))
-        return fail_connection(p, call);
-    int rc = flush(p, call) ? -1 : read_answers(p, call, last);
-    p->sent_count = 0;
-    return rc;
-}
-
-static int postgres_settle(struct db *db, struct db_call *call)
-{
-    PGresult *last = NULL;
-    int rc = of(db)->sent_count ? collect(of(db), call, &last) : 0;
-    PQclear(last);
-    return rc;
-}
-
-/* ---- calls ---- */
-
-static int64_t hand_out(PGresult *result, const struct db_call *call)
-{
-    struct db_row row = {.driver = &DRIVER, .from = result};
-    int count = PQntuples(result);
-    if (PQresultStatus(result) == PGRES_COMMAND_OK)
-        return strtoll(PQcmdTuples(result), NULL, 10);
-    for (; call->fn && row.number < count; row.number++)
-        call->fn(call->arg, &row);
-    return count;
-}
-
-/* Several statements in one text are beyond the protocol of the pipeline. */
-static int postgres_script(struct db *db, struct db_call *call)
-{
-    struct postgres *p = of(db);
-    if (postgres_settle(db, call))
-        return -1;
-    if (!PQexitPipelineMode(p->conn))
-        return fail_connection(p, call);
-    PGresult *result = PQexec(p->conn, call->sql);
-    ExecStatusType status = PQresultStatus(result);
-    bool well = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY;
-    int rc = well ? 0 : fail_by(call, call->sql, result);
-    PQclear(result);
-    if (!PQenterPipelineMode(p->conn) && rc == 0)
-        return fail_connection(p, call);
-    return rc;
-}
-
+/* In a transaction that failed the server forgets nothing: some more fit until it is rolled back. */
 static int make_room(struct postgres *p, struct db_call *call)
 {
-    if (p->statement_count < DB_STATEMENTS_MAX)
+    if (p->statement_count < DB_STATEMENTS_MAX || PQtransactionStatus(p->conn) == PQTRANS_INERROR)
         return 0;
     struct db_call all = {.sql = "DEALLOCATE ALL", .err = call->err};
     if (postgres_script(&p->db, &all)) {
@@ -325,11 +316,62 @@ static int make_room(struct postgres *p, struct db_call *call)
     return 0;
 }
 
-static int64_t postgres_run(struct db *db, struct db_call *call)
+/* NULL: there was no room for one more. */
+static struct statement *find(struct postgres *p, struct db_call *call)
 {
-    struct postgres *p = of(db);
+    uint64_t key = XXH3_64bits(call->sql, strlen(call->sql));
+    struct statement *st = map_get(&p->statements, key);
+    if (st && strcmp(st->sql, call->sql) == 0)
+        return st;
+    if (make_room(p, call))
+        return NULL;
+    if (map_get(&p->statements, key)) /* another text of the same hash: it keeps its place, this one is prepared for the moment */
+        key = ++p->last_name;
+    st = xcalloc(1, sizeof *st);
+    st->sql = xstrdup(call->sql);
+    snprintf(st->name, sizeof st->name, "s%llu", ++p->last_name);
+    map_put(&p->statements, key, st);
+    p->statement_count++;
+    return st;
+}
+
+/* Prepares, if that was not done, and runs; does not wait. */
+static int send_statement(struct postgres *p, struct db_call *call)
+{
+    struct statement *st = find(p, call);
+    if (!st)
+        return -1;
+    if (!st->prepared) {
+        if (!PQsendPrepare(p->conn, st->name, st->sql, 0, NULL))
+            return postgres_fail(p, call);
+        st->prepared = true;
+        note_sent(p, st->sql, st);
+    }
+    put_values(p, call);
+    if (!PQsendQueryPrepared(p->conn, st->name, (int) call->count, p->params, NULL, NULL, 0))
+        return postgres_fail(p, call);
+    note_sent(p, st->sql, NULL);
+    return 0;
+}
+
+/* ---- calls ---- */
+
+static int64_t hand_out(PGresult *result, const struct db_call *call)
+{
+    struct db_row row = {.driver = &POSTGRES_DRIVER, .from = result};
+    int count = PQntuples(result);
+    if (PQresultStatus(result) == PGRES_COMMAND_OK)
+        return strtoll(PQcmdTuples(result), NULL, 10);
+    for (; call->fn && row.number < count; row.number++)
+        call->fn(call->arg, &row);
+    return count;
+}
+
+int64_t postgres_run(struct db *db, struct db_call *call)
+{
+    struct postgres *p = postgres_of(db);
     PGresult *last = NULL;
-    if (make_room(p, call) || send_statement(p, call))
+    if (send_statement(p, call))
         return -1;
     int64_t rows = collect(p, call, &last);
     if (rows == 0)
@@ -340,10 +382,10 @@ static int64_t postgres_run(struct db *db, struct db_call *call)
 
 static int postgres_queue(struct db *db, struct db_call *call)
 {
-    struct postgres *p = of(db);
+    struct postgres *p = postgres_of(db);
     if (p->sent_count >= SENT_MAX && postgres_settle(db, call))
         return -1;
-    if (make_room(p, call) || send_statement(p, call))
+    if (send_statement(p, call))
         return -1;
     return p->sent_count % FLUSH_EVERY ? 0 : flush(p, call);
 }
@@ -367,16 +409,26 @@ static int postgres_lock(struct db *db, const char *name, struct db_call *call)
 
 static int postgres_check(struct db *db, struct db_call *call)
 {
-    struct postgres *p = of(db);
+    struct postgres *p = postgres_of(db);
     if (!PQconsumeInput(p->conn) || PQstatus(p->conn) == CONNECTION_BAD)
-        return fail_connection(p, call);
+        return postgres_fail(p, call);
     PQisBusy(p->conn); /* reads notices and settings that the server tells of its own accord */
     return 0;
 }
 
+static PGconn *connection_of(const struct db *db)
+{
+    return ((const struct postgres *) (const void *) db)->conn;
+}
+
 static int postgres_fd(const struct db *db)
 {
-    return PQsocket(((const struct postgres *) (const void *) db)->conn);
+    return PQsocket(connection_of(db));
+}
+
+static bool postgres_in_transaction(const struct db *db)
+{
+    return PQtransactionStatus(connection_of(db)) != PQTRANS_IDLE;
 }
 
 /* ---- rows ---- */
@@ -425,8 +477,9 @@ static struct ls_slice postgres_get_text(const struct db_row *row, int column)
 
 static void postgres_close(struct db *db)
 {
-    struct postgres *p = of(db);
+    struct postgres *p = postgres_of(db);
     PQfinish(p->conn);
+    free(p->url);
     forget_statements(p);
     free(p->sent);
     buf_fini(&p->text);
@@ -434,79 +487,10 @@ static void postgres_close(struct db *db)
     free(p);
 }
 
-static const struct db_driver DRIVER = {
-    .postgres = true, .close = postgres_close, .run = postgres_run, .queue = postgres_queue, .settle = postgres_settle,
-    .script = postgres_script, .lock = postgres_lock, .check = postgres_check, .fd = postgres_fd, .begin = "BEGIN",
+const struct db_driver POSTGRES_DRIVER = {
+    .postgres = true, .connect = postgres_connect, .close = postgres_close, .run = postgres_run, .queue = postgres_queue,
+    .settle = postgres_settle, .script = postgres_script, .lock = postgres_lock, .check = postgres_check, .fd = postgres_fd,
+    .in_transaction = postgres_in_transaction, .begin = "BEGIN",
     .is_null = postgres_is_null, .get_int = postgres_get_int, .get_double = postgres_get_double, .get_bool = postgres_get_bool,
     .get_text = postgres_get_text,
 };
-
-static bool may_hold_secret(const char *url)
-{
-    return strchr(url, '@') || strcasestr(url, "password");
-}
-
-int postgres_check_url(const char *url, struct ls_error *err)
-{
-    char *why = NULL;
-    PQconninfoOption *options = PQconninfoParse(url, &why);
-    if (!options) /* libpq's sentence may quote the URL */
-        error_set(err, "BAD_VALUE", "not a URL that PostgreSQL's library can read%s%.200s; write postgresql://USER:PASSWORD@HOST:5432/"
-                                    "NAME, with %%40 for @ and %%2F for / within the parts",
-                  may_hold_secret(url) ? "" : ": ", may_hold_secret(url) ? "" : why ? why : "");
-    int rc = options ? 0 : -1;
-    PQfreemem(why);
-    PQconninfoFree(options);
-    return rc;
-}
-
-static const char *option(const PQconninfoOption *options, const char *name)
-{
-    for (; options && options->keyword; options++)
-        if (strcmp(options->keyword, name) == 0)
-            return options->val;
-    return NULL;
-}
-
-char *postgres_place(const char *url)
-{
-    PQconninfoOption *options = PQconninfoParse(url, NULL);
-    const char *host = option(options, "host"), *port = option(options, "port"), *name = option(options, "dbname");
-    host = host ? host : option(options, "hostaddr");
-    char *place = xasprintf("postgresql://%s%s%s/%s", host ? host : "", port ? ":" : "", port ? port : "", name ? name : "");
-    PQconninfoFree(options);
-    return place;
-}
-
-/* What stands before dbname gives way to the URL; what stands behind it does not. */
-static PGconn *connect_to(const char *url)
-{
-    static const char *const NAMES[] = {"connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
-                                        "tcp_user_timeout", "fallback_application_name", "dbname", "client_encoding", NULL};
-    const char *const values[] = {"10", "1", "4", "2", "3", "10000", "lineshaft", url, "UTF8", NULL};
-    return PQconnectdbParams(NAMES, values, 1);
-}
-
-static int set_up(struct postgres *p, struct db_call *call)
-{
-    const char *options = PQoptions(p->conn);
-    struct db_call path = {.sql = "SET search_path TO public, lineshaft", .err = call->err};
-    PQsetNoticeReceiver(p->conn, on_notice, NULL);
-    if (PQsetnonblocking(p->conn, 1) || !PQenterPipelineMode(p->conn))
-        return fail_connection(p, call);
-    if (options && strstr(options, "search_path"))
-        return 0;
-    return postgres_run(&p->db, &path) < 0 ? -1 : 0;
-}
-
-struct db *postgres_open(const char *url, struct ls_error *err)
-{
-    struct db_call call = {.err = err};
-    struct postgres *p = xcalloc(1, sizeof *p);
-    struct db *db = &p->db;
-    db->driver = &DRIVER;
-    p->conn = connect_to(url);
-    if (PQstatus(p->conn) != CONNECTION_OK ? fail_connection(p, &call) : set_up(p, &call))
-        db_close(&db);
-    return db;
-}

@@ -7,7 +7,8 @@
 /* The inside of db*.c: db.c keeps the rules that hold for both databases and calls a driver, db_postgres.c or db_sqlite.c. */
 
 #define DB_STATEMENTS_MAX 500 /* prepared statements of a connection; then all are forgotten */
-#define DB_TIMEOUT_MS 10000   /* to connect, and for a dead server to be noticed */
+#define DB_STOP_MS 500        /* who is told to stop waits no longer than that for an answer */
+#define DB_LOOK_MS 100        /* who waits looks so often whether to give up */
 
 struct db_row {
     const struct db_driver *driver;
@@ -26,9 +27,16 @@ struct db_call {
     struct ls_error *err;
 };
 
+/* A connection that is being made: what it waits for. */
+struct db_wait {
+    short events;     /* of db_fd, as poll has them */
+    int64_t until_ms; /* CLOCK_MONOTONIC: then db_connect goes on all the same */
+};
+
 /* What a driver does. -1: failed, with call->problem and *call->err set by db_problem_set. */
 struct db_driver {
     bool postgres;
+    int (*connect)(struct db *db, struct db_call *call, struct db_wait *wait); /* NULL: opened at once */
     void (*close)(struct db *db);
     int64_t (*run)(struct db *db, struct db_call *call);
     int (*queue)(struct db *db, struct db_call *call);
@@ -37,6 +45,7 @@ struct db_driver {
     int (*lock)(struct db *db, const char *name, struct db_call *call);
     int (*check)(struct db *db, struct db_call *call); /* is the connection there still? Does not wait */
     int (*fd)(const struct db *db);
+    bool (*in_transaction)(const struct db *db); /* as the database sees it */
     const char *begin;
 
     bool (*is_null)(const struct db_row *row, int column);
@@ -51,17 +60,28 @@ struct db {
     const struct db_driver *driver;
     enum db_problem problem;
     struct ls_error loss; /* named: the connection was lost so */
+    int64_t patience_ms;  /* how long a call waits for the file's lock, or for a server that says nothing */
     bool begun;           /* within a transaction */
     bool failed;          /* of which something failed: nothing goes on before db_rollback or db_restore */
 };
 
-struct db *postgres_open(const char *url, struct ls_error *err);
+struct db *postgres_open_start(const char *url, struct ls_error *err);
 int postgres_check_url(const char *url, struct ls_error *err);
 char *postgres_place(const char *url);
 struct db *sqlite_open(const char *path, struct ls_error *err);
 
 /* db_problem_set fills call->problem and *call->err, whose name follows from the problem; -1. The statement stands in the text. */
 int db_problem_set(struct db_call *call, enum db_problem problem, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* db_give_up: why a call that has waited since then (CLOCK_MONOTONIC ms) must not go on; NULL: let it wait. A node hears of its signals
+ * between two calls only, so a signal that waits to be heard counts too. */
+const char *db_give_up(const struct db *db, int64_t since_ms);
+
+/* db_start and db_connect are db_open without waiting. db_start: NULL if it failed. db_connect: 1: the database is open; 0: call it again
+ * when db_fd is ready for what *wait says, or at that time (the descriptor is another then, perhaps: stop watching it before the
+ * call); -1: it failed, db_close is left to do. A name that DNS is slow to answer blocks both. */
+struct db *db_start(const char *url, struct ls_error *err);
+int db_connect(struct db *db, struct db_wait *wait, struct ls_error *err);
 
 /* db_fd: the descriptor that becomes readable when an idle connection ends; -1: there is none. db_check looks whether it ended: -1 with
  * DB_LOST. */

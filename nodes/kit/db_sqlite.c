@@ -8,15 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/xmem.h"
 #include "nodes/kit/db_private.h"
 
-#define BUSY_TIMEOUT_MS 20000
+#define PATIENCE_MS 20000 /* for a lock on the file */
+#define LOOK_MS_MAX 50    /* whether it is free */
 
 struct statement {
     sqlite3_stmt *handle;
@@ -29,6 +32,7 @@ struct sqlite {
     sqlite3 *handle;
     struct map statements; /* by the hash of their text */
     size_t statement_count;
+    int64_t busy_since; /* CLOCK_MONOTONIC ms */
     int *locks;
     size_t lock_count, lock_room;
 };
@@ -67,6 +71,8 @@ static enum db_problem problem_of(int code, const char *text)
     case SQLITE_PROTOCOL:
     case SQLITE_READONLY:
     case SQLITE_NOMEM:
+    case SQLITE_CORRUPT: /* somebody must mend it, and the values are not to blame */
+    case SQLITE_NOTADB:
         return DB_LOST;
     case SQLITE_CONSTRAINT:
         return constraint_problem(code);
@@ -299,9 +305,14 @@ static int sqlite_fd(const struct db *db)
     return -1;
 }
 
+static bool sqlite_in_transaction(const struct db *db)
+{
+    return !sqlite3_get_autocommit(((const struct sqlite *) (const void *) db)->handle);
+}
+
 static const struct db_driver DRIVER = {
     .close = sqlite_close, .run = sqlite_run, .queue = sqlite_queue, .script = sqlite_script, .lock = sqlite_lock,
-    .check = sqlite_check, .fd = sqlite_fd, .begin = "BEGIN IMMEDIATE", .is_null = sqlite_is_null,
+    .check = sqlite_check, .fd = sqlite_fd, .in_transaction = sqlite_in_transaction, .begin = "BEGIN IMMEDIATE", .is_null = sqlite_is_null,
     .get_int = sqlite_get_int, .get_double = sqlite_get_double, .get_bool = sqlite_get_bool, .get_text = sqlite_get_text,
 };
 
@@ -319,6 +330,19 @@ static int make_file(const char *path, struct db_call *call)
     return 0;
 }
 
+/* The file is locked: 1 looks again. */
+static int on_busy(void *arg, int count)
+{
+    struct sqlite *s = arg;
+    int64_t ms = count < LOOK_MS_MAX ? count + 1 : LOOK_MS_MAX;
+    if (!count)
+        s->busy_since = clock_mono_ms();
+    if (db_give_up(&s->db, s->busy_since))
+        return 0;
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+    return 1;
+}
+
 static void is_wal(void *arg, const struct db_row *row)
 {
     *(bool *) arg = ls_slice_is(db_get_text(row, 0), "wal");
@@ -329,7 +353,7 @@ static int set_up(struct sqlite *s, struct db_call *call)
     bool wal = false;
     struct db_call mode = {.sql = "PRAGMA journal_mode = WAL", .fn = is_wal, .arg = &wal, .err = call->err};
     sqlite3_extended_result_codes(s->handle, 1);
-    sqlite3_busy_timeout(s->handle, BUSY_TIMEOUT_MS);
+    sqlite3_busy_handler(s->handle, on_busy, s);
     if (sqlite_run(&s->db, &mode) < 0)
         return -1;
     if (!wal)
@@ -347,6 +371,7 @@ struct db *sqlite_open(const char *path, struct ls_error *err)
     struct sqlite *s = xcalloc(1, sizeof *s);
     struct db *db = &s->db;
     db->driver = &DRIVER;
+    db->patience_ms = PATIENCE_MS;
     s->path = xstrdup(path);
     int code = sqlite3_open_v2(path, &s->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if ((code && fail(s, &call)) || set_up(s, &call)) {

@@ -7,6 +7,7 @@
 
 struct options {
     const char *database;
+    bool careless;
 };
 
 struct keeper {
@@ -14,6 +15,7 @@ struct keeper {
     struct db_node *db_node;
     int64_t rows;
     int losses;
+    bool careless; /* does not see at once that `ready` failed */
 };
 
 static const struct db_step STEPS[] = {
@@ -28,6 +30,11 @@ static int keeper_ready(void *self, struct db *db, struct ls_error *err)
 {
     struct keeper *k = self;
     assert_ptr_equal(db_node_db(k->db_node), db);
+    if (k->careless) {
+        k->careless = false;
+        db_run(db, "SELECT pg_terminate_backend(pg_backend_pid())", NULL, 0, NULL, NULL, err);
+        return 0;
+    }
     return db_run(db, "SELECT count(*) FROM lineshaft_kept", NULL, 0, take_rows, &k->rows, err) < 0 ? -1 : 0;
 }
 
@@ -47,6 +54,7 @@ static int keeper_open(void *self, struct node *node, const void *options, struc
                                       .steps = STEPS, .step_count = 1, .ready = keeper_ready, .lost = keeper_lost, .self = self};
     (void) err;
     k->node = node;
+    k->careless = ((const struct options *) options)->careless;
     k->db_node = db_node_open(node, &o);
     return 0;
 }
@@ -62,7 +70,9 @@ static enum ls_verdict keeper_event(void *self, const struct ls_event *event, st
         k->rows++;
         return LS_DONE;
     }
-    return db_node_failed(k->db_node, err) ? LS_RETRY : LS_REJECT;
+    bool away = db_node_failed(k->db_node, err);
+    assert_int_equal(db_node_failed(k->db_node, err), away); /* whoever else saw it fail may say so too */
+    return away ? LS_RETRY : LS_REJECT;
 }
 
 static enum ls_verdict keeper_request(void *self, struct ls_call *call, const struct ls_event *request, struct ls_error *err)
@@ -80,7 +90,8 @@ static void keeper_close(void *self)
     db_node_close(&((struct keeper *) self)->db_node);
 }
 
-static const struct kind_option OPTIONS[] = {{"database", KIND_TEXT, 0, offsetof(struct options, database), .help = "."}, {0}};
+static const struct kind_option OPTIONS[] = {{"database", KIND_TEXT, 0, offsetof(struct options, database), .help = "."},
+                                             {"careless", KIND_BOOL, 0, offsetof(struct options, careless), .help = "."}, {0}};
 static const struct kind KIND = {.name = "keeper", .summary = ".", .options = OPTIONS, .options_size = sizeof(struct options), .slots = 3};
 static const struct node_code CODE = {.kind = &KIND, .size = sizeof(struct keeper), .open = keeper_open, .event = keeper_event,
                                       .request = keeper_request, .close = keeper_close};
@@ -125,6 +136,31 @@ static void expect_work(struct bench *b)
         wire_uint(mp_over(b->s.header.data, b->s.header.len), "window", &window);
         if (strcmp(b->s.verb, "SUB") == 0)
             say(&b->s, "OK", "u:cid", (int) heard_uint(&b->s, "cid"));
+    }
+}
+
+/* The node's log goes to the test; returns where it can be read. */
+static int start_and_listen(struct bench *b, const char *url)
+{
+    int log[2], own = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(log, O_CLOEXEC), 0);
+    assert_int_equal(dup2(log[1], STDERR_FILENO), STDERR_FILENO);
+    start_keeper(b, url);
+    dup2(own, STDERR_FILENO);
+    close(own);
+    close(log[1]);
+    return log[0];
+}
+
+static void expect_log(int log, const char *text)
+{
+    char said[8192] = "";
+    struct pollfd wait = {.fd = log, .events = POLLIN};
+    for (size_t len = 0; !strstr(said, text);) {
+        assert_int_equal(poll(&wait, 1, PATIENCE_MS), 1);
+        ssize_t got = read(log, said + len, sizeof said - 1 - len);
+        assert_true(got > 0);
+        len += (size_t) got;
     }
 }
 
@@ -208,13 +244,29 @@ static void a_second_node_stands_by(void **state)
     struct db *first = connect_as_test();
     as_test("DROP SCHEMA IF EXISTS lineshaft CASCADE");
     assert_int_equal(db_lock(first, "keeper", &err), 1);
-    start_keeper(b, postgres_url());
+    int log = start_and_listen(b, postgres_url());
     welcome_paused_node(b);
+    expect_log(log, "database-taken");
     send_request(b, "r.state", 8, 1);
     expect_refusal(b, 8, 503, true);
     db_close(&first);
     expect_offer(b, 3, 5);
     expect_state(b, "rows 0, losses 0");
+    close(log);
+}
+
+static void another_reason_is_told_at_once(void **state)
+{
+    struct bench *b = *state;
+    char url[160];
+    postgres_url();
+    snprintf(url, sizeof url, "postgresql://tester:wrong@127.0.0.1:%d/postgres", postgres.port);
+    postgres_stop(SIGQUIT);
+    int log = start_and_listen(b, url);
+    expect_log(log, "Connection refused");
+    postgres_url();
+    expect_log(log, "password authentication failed");
+    close(log);
 }
 
 static void a_table_that_is_gone_stops_the_work(void **state)
@@ -230,6 +282,69 @@ static void a_table_that_is_gone_stops_the_work(void **state)
     expect_state(b, "rows 0, losses 1");
 }
 
+static void a_ready_that_does_not_see_the_loss_is_no_success(void **state)
+{
+    struct bench *b = *state;
+    char options[160];
+    as_test("DROP SCHEMA IF EXISTS lineshaft CASCADE");
+    snprintf(options, sizeof options, "\"database\": \"%s\", \"careless\": true", postgres_url());
+    start_wired(b, options);
+    expect_work(b);
+    send_event(b, "e.add", 1);
+    expect_seq(b, "ACK", 1);
+    expect_state(b, "rows 1, losses 0");
+}
+
+static void a_server_that_says_nothing_does_not_hold_up_the_end(void **state)
+{
+    struct bench *b = *state;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    char url[120];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd tried = {.fd = fd, .events = POLLIN};
+    assert_int_equal(bind(fd, (struct sockaddr *) &at, size), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *) &at, &size), 0);
+    snprintf(url, sizeof url, "postgresql://tester@127.0.0.1:%d/postgres?connect_timeout=3600", ntohs(at.sin_port));
+    start_keeper(b, url);
+    assert_int_equal(poll(&tried, 1, PATIENCE_MS), 1);
+    welcome_paused_node(b);
+    send_request(b, "r.state", 8, 1); /* it answers while it waits */
+    expect_refusal(b, 8, 503, true);
+    kill(b->node, SIGTERM);
+    expect_pause(b);
+    expect_farewell(b);
+    expect_exit(b, 0);
+    close(fd);
+}
+
+static void a_lock_of_somebody_else_does_not_hold_up_the_end(void **state)
+{
+    struct bench *b = *state;
+    struct ls_error err = {0};
+    char url[160];
+    as_test("DROP SCHEMA IF EXISTS lineshaft CASCADE");
+    snprintf(url, sizeof url, "%s?options=-clock_timeout%%3D0", postgres_url());
+    start_keeper(b, url);
+    expect_work(b);
+    struct db *other = connect_as_test();
+    assert_int_equal(db_begin(other, &err), 0);
+    assert_int_equal(db_script(other, "LOCK TABLE lineshaft_kept", &err), 0);
+    send_event(b, "e.add", 1);
+    for (int64_t waiting = 0, until = clock_mono_ms() + POSTGRES_PATIENCE_MS; !waiting;) {
+        assert_true(clock_mono_ms() < until);
+        assert_true(db_run(other, "SELECT count(*) FROM pg_locks WHERE NOT granted", NULL, 0, take_rows, &waiting, &err) == 1);
+    }
+    kill(b->node, SIGTERM);
+    expect_pause(b);
+    expect_seq(b, "NAK", 1);
+    expect_pause(b); /* now the node itself hears of it */
+    expect_farewell(b);
+    expect_exit(b, 0);
+    db_close(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,7 +353,11 @@ int main(void)
         RULE(a_connection_that_is_ended_is_made_anew),
         RULE(a_server_that_is_down_at_the_start_is_waited_for),
         RULE(a_second_node_stands_by),
+        RULE(another_reason_is_told_at_once),
         RULE(a_table_that_is_gone_stops_the_work),
+        RULE(a_ready_that_does_not_see_the_loss_is_no_success),
+        RULE(a_server_that_says_nothing_does_not_hold_up_the_end),
+        RULE(a_lock_of_somebody_else_does_not_hold_up_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
