@@ -56,6 +56,7 @@ struct sub {
     struct sub *next_ephemeral, *prev_ephemeral;
     /* service */
     uint32_t slots, busy;
+    bool away; /* not counted among those who serve */
     struct buf about; /* a msgpack map, or empty */
 };
 void sub_destroy(struct sub *sub); /* gives deliveries and requests back */

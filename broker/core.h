@@ -220,7 +220,7 @@ void services_init(struct broker *b);
 void service_join(struct sub *sub);
 void service_leave(struct sub *sub);
 struct service_wish { /* what a SUB says of a service; what it leaves out stays as it was */
-    bool has_slots;
+    bool has_slots, has_away, away;
     uint64_t slots;
     struct mp_slice about;
 };

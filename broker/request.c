@@ -123,7 +123,7 @@ static struct sub *free_member(struct broker *b, const struct request *r, bool *
     *any = false;
     for (size_t i = 0; i < b->service_count; i++) {
         struct sub *sub = b->services[(b->service_turn + i) % b->service_count];
-        if (sub->session->gone || !serves(sub, r))
+        if (sub->session->gone || sub->away || !serves(sub, r))
             continue;
         *any = true;
         if (sub->busy < sub->slots &&

@@ -85,12 +85,21 @@ static int read_about(struct broker *b, struct mp header, struct mp_slice *about
     return 0;
 }
 
+static int read_away(struct mp header, struct service_wish *wish, struct ls_error *err)
+{
+    struct mp at;
+    wish->has_away = mp_find(header, "away", &at);
+    if (wish->has_away && !mp_bool(&at, &wish->away))
+        return error_set(err, "BAD_VALUE", "\"away\" wants true or false");
+    return 0;
+}
+
 int service_read(struct broker *b, struct mp header, struct service_wish *wish, struct ls_error *err)
 {
     *wish = (struct service_wish){0};
     int got = header_number(header, "slots", 0, SLOTS_MAX, &wish->slots, err);
     wish->has_slots = got > 0;
-    return got < 0 ? -1 : read_about(b, header, &wish->about, err);
+    return got < 0 || read_away(header, wish, err) < 0 ? -1 : read_about(b, header, &wish->about, err);
 }
 
 void service_set(struct sub *sub, const struct service_wish *wish)
@@ -99,6 +108,11 @@ void service_set(struct sub *sub, const struct service_wish *wish)
     const struct mp_slice *about = &wish->about;
     if (wish->has_slots && wish->slots != sub->slots) {
         sub->slots = (uint32_t) wish->slots;
+        b->requests_moved = true;
+        services_changed(b);
+    }
+    if (wish->has_away && wish->away != sub->away) {
+        sub->away = wish->away;
         b->requests_moved = true;
         services_changed(b);
     }

@@ -71,7 +71,7 @@ struct subscription {
     ls_event_fn *fn;
     void *arg;
     struct ls_service callbacks;   /* service; its topics are in `request` */
-    uint32_t slots;                /* service; ls_service_update changes it */
+    uint32_t slots;                /* service; ls_service_update changes it; LS_SLOTS_AWAY */
     struct buf about;              /* service: a map, or nothing */
     struct buf request;            /* the pairs of SUB but cid, from, slots and about */
     uint32_t request_pairs;

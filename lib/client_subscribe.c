@@ -149,8 +149,9 @@ void subscription_send(struct ls_client *client, struct subscription *sub)
     bool has_about = sub->about.len > 0;
     bool has_from = sub->position_count || sub->from.len;
     bool has_window = sub->window || sub->window_changed;
+    bool away = sub->slots == LS_SLOTS_AWAY;
     sub->consumed = 0;
-    buf_pack_map(h, sub->request_pairs + 1 + has_from + has_window + sub->service + has_about);
+    buf_pack_map(h, sub->request_pairs + 1 + has_from + has_window + 2 * sub->service + has_about);
     buf_pack_str(h, "cid");
     buf_pack_uint(h, sub->cid);
     buf_add(h, sub->request.data, sub->request.len);
@@ -158,8 +159,10 @@ void subscription_send(struct ls_client *client, struct subscription *sub)
         buf_pack_str(h, "window");
         buf_pack_uint(h, sub->window);
     }
-    if (sub->service)
-        buf_pair_uint(h, "slots", sub->slots);
+    if (sub->service) {
+        buf_pair_uint(h, "slots", away ? 0 : sub->slots);
+        buf_pair_bool(h, "away", away);
+    }
     if (has_about) {
         buf_pack_str(h, "about");
         buf_add(h, sub->about.data, sub->about.len);

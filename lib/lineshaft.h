@@ -350,8 +350,10 @@ struct ls_service {
 uint32_t ls_serve(struct ls_client *client, const struct ls_service *service, struct ls_error *err);
 
 /* ls_service_update changes the slots of a service and what it says of itself, now and in later sessions. Slots 0: nothing
- * new arrives, what is under way goes on. An empty `about` keeps what was there. NOT_FOUND, BAD_VALUE, TOO_BIG; a refusal by
+ * new arrives, what is under way goes on; requests wait. LS_SLOTS_AWAY: besides, it counts as absent, so that requests which nobody
+ * else serves are answered NO_RESPONDER at once. An empty `about` keeps what was there. NOT_FOUND, BAD_VALUE, TOO_BIG; a refusal by
  * the broker arrives as the notice LS_STALE. */
+#define LS_SLOTS_AWAY UINT32_MAX
 int ls_service_update(struct ls_client *client, uint32_t subscription, uint32_t slots, struct ls_slice about,
                       struct ls_error *err);
 

@@ -44,6 +44,11 @@ bool node_draining(const struct node *node)
     return node->draining;
 }
 
+int64_t node_drain_ms(const struct node *node)
+{
+    return node->config.drain_ms;
+}
+
 /* A timer set to fire at once by the function of another (or its own) waits for the next turn, so that a turn ends. */
 void node_timer_set(struct node *node, struct timer *timer, int64_t delay_ms)
 {

@@ -77,6 +77,7 @@ const char *node_name(const struct node *node);   /* as in the topology */
 const char *node_member(const struct node *node); /* this replica: NAME or NAME.N */
 const void *node_kind_options(const struct node *node); /* the kind's options struct, as open gets it */
 bool node_draining(const struct node *node);
+int64_t node_drain_ms(const struct node *node); /* LINESHAFT_DRAIN_MS */
 
 /* node_settle settles an event left LS_PENDING: `verdict` LS_DONE, LS_RETRY or LS_REJECT (err gives text and retry_ms, may
  * be NULL). node_working tells the broker that it is still worked on (the lease starts anew). */
@@ -123,11 +124,17 @@ void node_unwatch(struct node *node, int fd);
 void node_timer_set(struct node *node, struct timer *timer, int64_t delay_ms);
 void node_timer_unset(struct node *node, struct timer *timer);
 
-/* node_pause takes no new work from now on, in later sessions too: window 0 for the consumer of the topology, slots 0 for the
+/* node_pause takes no new work from now on, in later sessions too: window 0 for the consumer of the topology, LS_SLOTS_AWAY for the
  * service; what is under way goes on. Requests that cross it are refused with `again`, events that cross it are handed to the
  * kind as ever. node_resume ends it. Both may be called at any time, in open too (then the node begins paused), and twice. */
 void node_pause(struct node *node);
 void node_resume(struct node *node);
+
+/* node_window sets how many events of the topology's consumer may be unacknowledged from now on, in place of the topology's
+ * `window`; 0: none comes. At any time, in open too. node_release leaves an event unsettled for good: the end of the session
+ * gives it back, which is no failed attempt; a node that is stopping no longer waits for it. */
+void node_window(struct node *node, uint32_t window);
+void node_release(struct node *node, uint64_t seq);
 
 /* node_metric is the number at `index` of the kind's metrics table, to be read and changed freely. */
 int64_t *node_metric(struct node *node, size_t index);

@@ -85,6 +85,7 @@ struct node {
     int64_t stats_at;
 
     bool paused;         /* by the kind: it takes no new work */
+    bool full;           /* by the kind: window 0 */
     bool draining, over; /* over: the loop ends with `status` */
     int64_t drain_until;
     int status;

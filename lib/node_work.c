@@ -163,19 +163,21 @@ int node_work_start(struct node *node, struct ls_error *err)
         if (!node->service)
             return -1;
     }
-    if (node->paused) /* in open, before there was anything to pause; the session does not stand yet, so it begins so */
+    if (node->paused || node->full) /* in open, before there was anything to pause; the session does not stand yet, so it begins so */
         node_work_offer(node);
     return 0;
 }
 
 static uint32_t slots_now(const struct node *node)
 {
-    return node->draining || node->paused ? 0 : (uint32_t) node->config.slots;
+    if (node->draining)
+        return 0; /* what comes now waits for a replica, or for this node's next life */
+    return node->paused ? LS_SLOTS_AWAY : (uint32_t) node->config.slots;
 }
 
 void node_work_offer(struct node *node)
 {
-    bool none = node->draining || node->paused;
+    bool none = node->draining || node->paused || node->full;
     int64_t window = node->config.window ? node->config.window : WINDOW_DEFAULT;
     if (node->service)
         ls_service_update(node->client, node->service, slots_now(node), (struct ls_slice){0}, NULL);
@@ -199,6 +201,20 @@ void node_resume(struct node *node)
     node->paused = false;
     if (!node->draining)
         node_work_offer(node);
+}
+
+void node_window(struct node *node, uint32_t window)
+{
+    node->full = window == 0;
+    if (window)
+        node->config.window = window;
+    if (node->consumer)
+        node_work_offer(node);
+}
+
+void node_release(struct node *node, uint64_t seq)
+{
+    forget_pending(node, seq);
 }
 
 void node_work_stop(struct node *node)

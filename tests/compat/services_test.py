@@ -121,6 +121,24 @@ def test_services_name_their_workers(bus):
         {"client": "b", "member": "2", "slots": 1, "busy": 0, "about": {}}]
 
 
+def test_a_worker_that_is_away_counts_as_absent(bus):
+    w, d = bus.client("w"), bus.dealer()
+    w.ok("SUB", cid=1, serves=["job.sum"], slots=1)
+    d.send("REQ", rid=1, topic="job.sum")
+    call = w.expect("REQ").head["rid"]
+    d.send("REQ", rid=2, topic="job.sum")
+    w.ok("SUB", cid=1, serves=["job.sum"], slots=0, away=True)
+    assert d.wait("ERR", rid=2).head["name"] == "NO_RESPONDER"
+    d.send("REQ", rid=3, topic="job.sum")
+    assert d.wait("ERR", rid=3).head["name"] == "NO_RESPONDER"
+    w.send("REP", {"rid": call}, b"done")
+    assert d.wait("REP", rid=1).frames == [b"done"]
+    w.ok("SUB", cid=1, serves=["job.sum"], slots=1, away=False)
+    d.send("REQ", rid=4, topic="job.sum")
+    w.expect("REQ")
+    w.err("BAD_VALUE", "SUB", cid=1, serves=["job.sum"], away=1)
+
+
 def test_sub_again_changes_slots_and_about_and_calls_go_on(bus):
     w, d = bus.client("w"), bus.dealer()
     w.ok("SUB", cid=1, serves=["job.sum"], slots=2, about={"a": 1})
