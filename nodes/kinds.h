@@ -7,7 +7,10 @@
  * links; another file of that folder defines `node_NAME`, the behaviour, which only lineshaft-node links. */
 #define NODE_KINDS(KIND)                                                                                                 \
     KIND(inference)                                                                                                      \
-    KIND(ingress)
+    KIND(ingress)                                                                                                        \
+    KIND(runner)                                                                                                         \
+    KIND(scheduler)                                                                                                      \
+    KIND(tracker)
 
 extern const struct kind *const KINDS[]; /* NULL-terminated */
 

@@ -19,7 +19,7 @@ struct loader {
 
 static struct option_context context(const struct loader *l, const char *what)
 {
-    return (struct option_context){&l->t->pool, l->diags, what};
+    return (struct option_context){.pool = &l->t->pool, .diags = l->diags, .what = what};
 }
 
 /* The map of a section; NULL when it is absent or empty. */

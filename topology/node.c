@@ -191,11 +191,19 @@ static void wire(struct pool *pool, struct diag_list *diags, struct topology_nod
     }
 }
 
+static bool has_own(const struct topology_node *n, const char *name)
+{
+    for (const struct option_def *own = n->own; own && own->name; own++)
+        if (strcmp(own->name, name) == 0)
+            return true;
+    return false;
+}
+
 static void set_slots(struct diag_list *diags, struct topology_node *n)
 {
     const struct value *key = value_find_key(n->at, "slots");
     if (!n->serves.count) {
-        if (key)
+        if (key && !has_own(n, "slots")) /* a kind may give the word a sense of its own */
             diag_add(diags, DIAG_OPTION_UNUSED, key->at,
                      "node \"%.64s\": \"slots\" has no effect, for the node answers no requests", n->name);
         n->slots = 0;
@@ -237,7 +245,7 @@ static void find_kind(struct topology *t, struct topology_node *n)
 void node_load(struct topology *t, struct diag_list *diags, const struct option_def *common, struct topology_node *n)
 {
     char *what = xasprintf("node \"%.64s\"", n->name);
-    struct option_context ctx = {&t->pool, diags, what};
+    struct option_context ctx = {.pool = &t->pool, .diags = diags, .what = what};
     size_t errors = diags->error_count;
     n->kind = -1;
     options_read(&ctx, common, n->at, n->place, n);

@@ -98,17 +98,24 @@ static size_t flow_between(const struct topology_node *a, const struct topology_
     return b->takes.count;
 }
 
+/* Nobody wrote what it takes and gives: it is as the kind has it, and so are its circles. */
+static bool is_wired_by_kind(const struct topology_node *n)
+{
+    return n->builtin && !value_find(n->at, "takes") && !value_find(n->at, "gives");
+}
+
 static void check_circle(const struct topology_node *a, const struct topology_node *b, struct diag_list *diags)
 {
     size_t there = flow_between(a, b), back = flow_between(b, a);
     if (there == b->takes.count || back == a->takes.count)
         return;
+    enum diag_code code = is_wired_by_kind(a) && is_wired_by_kind(b) ? DIAG_TWO_WAY_KIND : DIAG_TWO_WAY_FLOW;
     if (a == b) {
-        diag_add(diags, DIAG_TWO_WAY_FLOW, a->takes.places[back], "node \"%.64s\" takes \"%s\", which it gives itself",
+        diag_add(diags, code, a->takes.places[back], "node \"%.64s\" takes \"%s\", which it gives itself",
                  a->name, a->takes.items[back]);
         return;
     }
-    struct diag *d = diag_add(diags, DIAG_TWO_WAY_FLOW, b->takes.places[there],
+    struct diag *d = diag_add(diags, code, b->takes.places[there],
                               "events flow both ways between node \"%.64s\" and node \"%.64s\"", a->name, b->name);
     diag_other(d, a->takes.places[back], "and back here");
 }

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of the kind `tracker`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "nodes/tracker/ops.h"
+#include "nodes/tracker/options.h"
+
+#define AT(member) .offset = offsetof(struct tracker_options, member)
+
+/* clang-format off */
+static const struct kind_option OPTIONS[] = {
+    {"database", KIND_TEXT, KIND_SECRET, AT(database), .fallback = "sqlite:var/tracker.db",
+     .help = "Where runs and models are kept, in MLflow's own tables: `sqlite:PATH`, or `postgresql://USER@HOST/NAME`. "
+             "Written with `${env:NAME}` it is masked wherever it shows."},
+    {"artifact_root", KIND_TEXT, 0, AT(artifact_root), .fallback = "file:var/artifacts",
+     .help = "URI below which new experiments have their files: `file:PATH`, `s3://BUCKET/PATH`, or `mlflow-artifacts:/` where "
+             "clients shall go through the server. Relative paths become absolute."},
+    {"chat_experiment", KIND_TEXT, 0, AT(chat_experiment), .fallback = "chat",
+     .help = "Experiment in which each chat turn becomes a run; empty: chats are not tracked."},
+    {"chat_text", KIND_BOOL, 0, AT(chat_text), .fallback = "true",
+     .help = "Keep the answer of a chat turn, as the tag `answer`."},
+    {0}};
+
+static const struct kind_metric METRICS[] = {
+    [METRIC_FACTS] = {"facts_total", "facts applied to the tables: own ones, and events from the bus"},
+    [METRIC_REJECTED] = {"rejected_total", "events that can never be applied; they are dead letters"},
+    [METRIC_BATCHES] = {"batches_total", "transactions in which events were applied"},
+    [METRIC_OUTBOX] = {"outbox", "own facts that are committed and have not come back on the bus yet"},
+    [METRIC_REFUSED] = {"refused_total", "own facts that the broker refused for good"},
+    {0}};
+
+#define API_ROUTE(name, method, path, topic, summary) {method, "/api/2.0/mlflow" path, "tracker." topic, summary},
+#define AJAX_ROUTE(name, method, path, topic, summary) {method, "/ajax-api/2.0/mlflow" path, "tracker." topic, summary},
+static const struct kind_route ROUTES[] = {
+    TRACKER_OPS(API_ROUTE)
+    TRACKER_OPS(AJAX_ROUTE)
+    {"GET", "/health", "tracker.health", "the tracker takes requests"},
+    {"GET", "/version", "tracker.version", "the MLflow release whose API and tables these are"},
+    {0}};
+
+static const char *const TAKES[] = {"run.>",         "experiment.>", "model.>",       "chat.completed",
+                                    "chat.feedback", "chat.failed",  "chat.cancelled", NULL};
+static const char *const GIVES[] = {
+    "experiment.created", "experiment.updated", "run.created", "run.updated", "run.deleted", "run.metric", "run.param",
+    "run.tag", "run.input", "run.output", "model.registered", "model.updated", "model.deleted", "model.version.created",
+    "model.version.updated", "model.alias.set", "model.alias.deleted", "model.logged", "model.logged.updated", NULL};
+static const char *const SERVES[] = {"tracker.>", NULL};
+/* clang-format on */
+
+static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
+{
+    problem->option = option;
+    snprintf(problem->text, sizeof problem->text, "%s", text);
+    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
+    return false;
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* What follows is looked at by the node (nodes/kit/db.h), which this program does not link. */
+static bool is_database(const char *url)
+{
+    return (begins(url, "sqlite:") && url[7]) || begins(url, "postgresql://") || begins(url, "postgres://");
+}
+
+static bool check(const void *options, struct kind_problem *problem)
+{
+    const struct tracker_options *o = options;
+    const char *colon = strchr(o->artifact_root, ':');
+    if (!is_database(o->database))
+        return complain(problem, "database", "that is no database", "write sqlite:PATH or postgresql://USER@HOST/NAME");
+    if (!colon || colon == o->artifact_root || !colon[1])
+        return complain(problem, "artifact_root", "that is no URI",
+                        "write file:PATH, s3://BUCKET/PATH or mlflow-artifacts:/");
+    if (strlen(o->artifact_root) > 120)
+        return complain(problem, "artifact_root",
+                        "the URI has more than 120 characters: those of runs would not fit into MLflow's tables",
+                        "use a shorter path");
+    if (strlen(o->chat_experiment) > 256)
+        return complain(problem, "chat_experiment", "the name has more than 256 bytes", "use a shorter name");
+    return true;
+}
+
+const struct kind kind_tracker = {
+    .name = "tracker",
+    .summary = "experiments, runs and models, in MLflow's tables and with its API",
+    .about = "Whatever MLflow's clients, its UI or its server do with experiments, runs, metrics, registered models "
+             "and aliases works here: over HTTP "
+             "through ingress, as requests over the bus, and in the database itself. Every change is an event; events "
+             "of others, such as run.metric "
+             "or chat.completed, become rows. Several trackers with one database: one works, the others stand by.",
+    .options = OPTIONS,
+    .options_size = sizeof(struct tracker_options),
+    .takes = TAKES,
+    .gives = GIVES,
+    .serves = SERVES,
+    .slots = 64,
+    .routes = ROUTES,
+    .metrics = METRICS,
+    .check = check,
+};
