@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lineshaft check: all problems of a topology file at once, without starting anything. */
+/* lineshaft check: all problems of a topology and its workflows at once, or of one workflow, without starting anything. */
+#include <jansson.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "cli/check_workflows.h"
 #include "cli/options.h"
 #include "cli/render.h"
 #include "nodes/kinds.h"
@@ -21,39 +24,113 @@ static void add_count(struct buf *out, size_t count, const char *what)
     buf_addf(out, ", %zu %s%s", count, what, count == 1 ? "" : "s");
 }
 
+/* What there is to say about one topology, or one workflow. */
+struct report {
+    struct diag_list diags;           /* of the topology */
+    struct check_workflows workflows;
+    size_t errors, warnings;
+};
+
+static void report_fini(struct report *r)
+{
+    check_workflows_fini(&r->workflows);
+    diag_list_fini(&r->diags);
+}
+
+static void count_problems(struct report *r)
+{
+    r->errors = r->diags.error_count;
+    r->warnings = r->diags.warning_count;
+    for (size_t i = 0; i < r->workflows.count; i++) {
+        r->errors += r->workflows.items[i]->diags.error_count;
+        r->warnings += r->workflows.items[i]->diags.warning_count;
+    }
+}
+
+/* One array of the problems of all files. */
+static void print_json(const struct report *r, bool verbose)
+{
+    struct buf out = {0};
+    json_t *all = json_array();
+    for (size_t i = 0; i <= r->workflows.count; i++) {
+        struct buf part = {0};
+        diag_print_json(i ? &r->workflows.items[i - 1]->diags : &r->diags, verbose, &part);
+        json_t *array = json_loadb((const char *) part.data, part.len, 0, NULL);
+        json_array_extend(all, array);
+        json_decref(array);
+        buf_fini(&part);
+    }
+    char *text = json_dumps(all, JSON_INDENT(2));
+    if (text)
+        buf_addf(&out, "%s\n", text);
+    free(text);
+    json_decref(all);
+    put(&out, stdout);
+}
+
+static void print_problems(const struct report *r, bool verbose)
+{
+    struct buf out = {0};
+    struct diag_style style = {render_colours(STDERR_FILENO), verbose, SHOWN_MAX};
+    diag_print(&r->diags, style, &out);
+    for (size_t i = 0; i < r->workflows.count; i++)
+        diag_print(&r->workflows.items[i]->diags, style, &out);
+    put(&out, stderr);
+}
+
 /* "config/hello.yaml: ok: 1 stream, 2 nodes, 1 consumer"; with the settings, as a comment above them. */
-static void print_ok(const struct topology *t, const struct diag_list *diags, bool verbose)
+static void print_ok(const struct topology *t, const struct report *r, bool verbose)
 {
     struct buf out = {0};
     size_t streams = t->stream_count - 1; /* $sys is built in */
     buf_addf(&out, "%s%s: ok: %zu stream%s", verbose ? "# " : "", t->file, streams, streams == 1 ? "" : "s");
     add_count(&out, t->node_count, "node");
     add_count(&out, t->consumer_count, "consumer");
-    if (diags->warning_count)
-        add_count(&out, diags->warning_count, "warning");
+    if (r->workflows.count)
+        add_count(&out, r->workflows.count, "workflow");
+    if (r->warnings)
+        add_count(&out, r->warnings, "warning");
     buf_addf(&out, "\n");
     if (verbose)
         topology_print(t, &out);
     put(&out, stdout);
 }
 
+static void print_workflow_ok(const struct report *r)
+{
+    struct buf out = {0};
+    const struct workflow *w = r->workflows.items[0]->file->workflow;
+    buf_addf(&out, "%s: ok: workflow \"%s\"", r->workflows.items[0]->file->path, w->id);
+    add_count(&out, w->task_count, "task");
+    if (r->warnings)
+        add_count(&out, r->warnings, "warning");
+    buf_addf(&out, "\n");
+    put(&out, stdout);
+}
+
 static int check(const char *path, bool verbose, bool json)
 {
-    struct diag_list diags = {0};
-    struct buf out = {0};
-    struct topology *t = topology_load(path, KINDS, &diags);
-    bool ok = t && !diags.error_count;
-    if (json) {
-        diag_print_json(&diags, verbose, &out);
-        put(&out, stdout);
-    } else {
-        diag_print(&diags, (struct diag_style){render_colours(STDERR_FILENO), verbose, SHOWN_MAX}, &out);
-        put(&out, stderr);
-        if (ok)
-            print_ok(t, &diags, verbose);
-    }
+    struct report r = {0};
+    struct topology *t = NULL;
+    bool workflow = workflow_is(path);
+    if (workflow)
+        check_workflow_load(&r.workflows, path);
+    else
+        t = topology_load(path, KINDS, &r.diags);
+    if (t)
+        check_workflows_load(&r.workflows, t, &r.diags);
+    count_problems(&r);
+    bool ok = (t || workflow) && !r.errors;
+    if (json)
+        print_json(&r, verbose);
+    else
+        print_problems(&r, verbose);
+    if (ok && !json && workflow)
+        print_workflow_ok(&r);
+    else if (ok && !json)
+        print_ok(t, &r, verbose);
     topology_destroy(&t);
-    diag_list_fini(&diags);
+    report_fini(&r);
     return ok ? CLI_OK : CLI_FAILED;
 }
 
@@ -77,25 +154,28 @@ static int run(int argc, char **argv)
         }
     }
     if (argc - optind != 1)
-        return options_usage(&CMD_CHECK, argc == optind ? "which topology?" : "one topology at a time");
+        return options_usage(&CMD_CHECK, argc == optind ? "which topology or workflow?" : "one file at a time");
     return check(argv[optind], verbose, json);
 }
 
 const struct cli_command CMD_CHECK = {
     .name = "check",
     .run = run,
-    .summary = "find all problems of a topology, without starting anything",
+    .summary = "find all problems of a topology or a workflow, without starting anything",
     .usage =
-        "lineshaft check - find all problems of a topology, without starting anything\n"
+        "lineshaft check - find all problems of a topology or a workflow, without starting anything\n"
         "\n"
         "SYNOPSIS\n"
         "  lineshaft check [-v] [--json] TOPOLOGY\n"
+        "  lineshaft check [--json] WORKFLOW\n"
         "  lineshaft check --json-schema\n"
         "\n"
         "DESCRIPTION\n"
         "  Reads the file TOPOLOGY and reports every problem with its place, the source line and a hint: syntax,\n"
         "  unknown or missing options, wrong values, and wiring that cannot work, such as a node that takes events\n"
-        "  which no stream keeps. Prints one line when all is well. docs/errors.md explains each code in [brackets].\n"
+        "  which no stream keeps. The workflow files of its schedulers are checked, too; a file with `tasks:` and\n"
+        "  without `lineshaft:` is a workflow, which is checked by itself. Prints one line when all is well. docs/errors.md\n"
+        "  explains each code in [brackets].\n"
         "\n"
         "OPTIONS\n"
         "  -v, --verbose    Also print the settings in effect, defaults filled in and secrets masked, and notes about\n"
@@ -105,6 +185,7 @@ const struct cli_command CMD_CHECK = {
         "\n"
         "EXAMPLES\n"
         "  lineshaft check config/hello.yaml\n"
+        "  lineshaft check config/workflows/train.yaml\n"
         "  lineshaft check --json config/hello.yaml | jq -r '.[].code'\n"
         "\n"
         "EXIT STATUS\n"

@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/render.h"
 #include "cli/table.h"
+#include "cli/train_run.h"
 #include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/json.h"
@@ -34,6 +35,7 @@ struct train_command {
     int64_t started_ms;
     double bits[NGRAM_ORDER_MAX]; /* per character, by order */
     struct buf line;
+    struct train_run run;
 };
 
 /* ---- what is shown ---- */
@@ -95,6 +97,7 @@ static void on_step(void *arg, const struct ngram_step *step)
     } else if (c->progress) {
         show_step(c, step);
     }
+    train_run_step(&c->run, step);
 }
 
 static void put_read(struct train_command *c, const struct ngram_corpus *corpus)
@@ -125,6 +128,8 @@ static void put_summary(struct train_command *c, const struct ngram_info *info)
              (unsigned long long) info->held_out_tokens);
     if (info->held_out_tokens)
         buf_addf(out, ",\"perplexity\":%.4f,\"bits_per_character\":%.4f", info->perplexity[info->order - 1], info->bits_per_character);
+    if (c->run.wanted)
+        json_put_pair(out, "run_id", ls_str(c->run.report.run_id));
     buf_addf(out, ",\"bytes\":%llu,\"memory_bytes\":%llu,\"seconds\":%.3f}", (unsigned long long) info->bytes,
              (unsigned long long) memory_used(), (double) (clock_mono_ms() - c->started_ms) / 1000);
     put_line(c);
@@ -159,6 +164,8 @@ static void print_summary(const struct train_command *c, const struct ngram_corp
            (unsigned long long) info->training_tokens, corpus->held_out_count, (unsigned long long) info->held_out_tokens);
     printf("%s: model %s, version %s, %s; %.1f s, %s of memory\n", buf_text(&path), info->name, info->version,
            render_size(info->bytes, size), (double) (clock_mono_ms() - c->started_ms) / 1000, render_size(memory_used(), memory));
+    if (c->run.wanted)
+        printf("run %s of the experiment %s\n", c->run.report.run_id, c->run.experiment ? c->run.experiment : TRAIN_EXPERIMENT);
     buf_fini(&path);
 }
 
@@ -224,33 +231,48 @@ static int check_worth(const struct ngram_info *info, struct ls_error *err)
     return 0;
 }
 
+/* Reads, trains and writes; NULL with *err. */
+static struct ngram_trained *make_model(struct train_command *c, struct ngram_corpus *corpus, char **paths, struct ls_error *err)
+{
+    struct ngram_train_options options = {.order = (uint32_t) c->order, .word_min = (uint32_t) c->word_min, .name = c->name,
+                                          .created = clock_wall_us() / 1000000, .step = on_step, .arg = c};
+    if (read_text(c, corpus, paths, err) < 0)
+        return NULL;
+    struct ngram_trained *trained = ngram_train(corpus, &options, err);
+    if (trained && check_worth(&trained->info, err) == 0 && ngram_write(&trained->view, &trained->info, c->path, err) == 0)
+        return trained;
+    ngram_trained_free(&trained);
+    return NULL;
+}
+
 static int train(struct train_command *c, char **paths)
 {
     struct ls_error err = {0};
     struct ngram_corpus corpus = {.held_out = (double) c->held_out, .progress = on_read, .arg = c};
-    struct ngram_train_options options = {.order = (uint32_t) c->order, .word_min = (uint32_t) c->word_min, .name = c->name,
-                                          .created = clock_wall_us() / 1000000, .step = on_step, .arg = c};
-    struct ngram_trained *trained = NULL;
-    int result = check_place(c->path, &err);
+    struct train_settings settings = {c->order, c->held_out, c->word_min, c->name, paths};
     c->started_ms = clock_mono_ms();
-    if (result == 0)
-        result = read_text(c, &corpus, paths, &err);
-    if (result == 0) {
-        trained = ngram_train(&corpus, &options, &err);
-        result = trained ? check_worth(&trained->info, &err) : -1;
+    if (c->path && check_place(c->path, &err) < 0)
+        return fail(c, err.text);
+    int status = train_run_begin(&c->run, &settings);
+    if (status != CLI_OK)
+        return status;
+    if (!c->path) {
+        status = train_run_place(&c->run, c->name);
+        c->path = c->run.path;
     }
-    if (result == 0)
-        result = ngram_write(&trained->view, &trained->info, c->path, &err);
+    struct ngram_trained *trained = status == CLI_OK ? make_model(c, &corpus, paths, &err) : NULL;
+    const struct ngram_info *info = trained ? &trained->info : NULL;
     clear_progress(c);
-    if (result < 0)
+    if (!info && err.text[0])
         fail(c, err.text);
-    else if (c->json)
-        put_summary(c, &trained->info);
-    else
-        print_summary(c, &corpus, &trained->info);
+    status = train_run_end(&c->run, info, c->path, corpus.read_bytes);
+    if (info && c->json)
+        put_summary(c, info);
+    else if (info)
+        print_summary(c, &corpus, info);
     ngram_trained_free(&trained);
     ngram_corpus_fini(&corpus);
-    return result == 0 ? CLI_OK : CLI_FAILED;
+    return info ? status : CLI_FAILED;
 }
 
 /* ---- options ---- */
@@ -279,12 +301,27 @@ static bool take_name(struct train_command *c, const char *name)
     return good;
 }
 
+static bool take_run(struct train_command *c, const char *run_id)
+{
+    c->run.wanted = true;
+    c->run.run_id = run_id;
+    if (!run_id || run_report_id_good(run_id))
+        return true;
+    options_usage(&CMD_TRAIN, "--run: \"%s\" is not the id of a run: 1 to %d letters, digits, - or _", run_id, RUN_ID_SIZE - 1);
+    return false;
+}
+
 static bool take(struct train_command *c, int option, const char **name)
 {
+    bool ok;
+    if (options_broker_take(&CMD_TRAIN, &c->run.broker, option, &ok))
+        return ok;
     switch (option) {
     case 'o': c->path = optarg; return true;
     case 'n': *name = optarg; return true;
     case 'j': c->json = true; return true;
+    case 'r': return take_run(c, optarg);
+    case 'e': c->run.experiment = optarg; return true;
     case 'N': return options_number(&CMD_TRAIN, "--order", optarg, NGRAM_ORDER_MAX, &c->order);
     case 'H': return options_number(&CMD_TRAIN, "--held-out", optarg, HELD_OUT_MAX, &c->held_out);
     case 'm': return options_number(&CMD_TRAIN, "--min-count", optarg, 1000000, &c->word_min);
@@ -292,26 +329,39 @@ static bool take(struct train_command *c, int option, const char **name)
     }
 }
 
-static int run(int argc, char **argv)
+static int take_arguments(struct train_command *c, int argc, char **argv)
 {
-    static const struct option LONGS[] = {{"order", required_argument, NULL, 'N'}, {"held-out", required_argument, NULL, 'H'},
-                                          {"min-count", required_argument, NULL, 'm'}, {"name", required_argument, NULL, 'n'},
-                                          {"output", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'}, {0}};
-    struct train_command c = {.order = ORDER_DEFAULT, .held_out = HELD_OUT_DEFAULT, .word_min = WORD_MIN_DEFAULT};
+    static const struct option LONGS[] = {OPTIONS_BROKER, {"order", required_argument, NULL, 'N'},
+                                          {"held-out", required_argument, NULL, 'H'}, {"min-count", required_argument, NULL, 'm'},
+                                          {"name", required_argument, NULL, 'n'}, {"output", required_argument, NULL, 'o'},
+                                          {"run", optional_argument, NULL, 'r'}, {"experiment", required_argument, NULL, 'e'},
+                                          {"json", no_argument, NULL, 'j'}, {0}};
     const char *name = NULL;
     for (int option; (option = options_next(&CMD_TRAIN, argc, argv, "o:", LONGS)) != OPTIONS_END;)
-        if (!take(&c, option, &name))
+        if (!take(c, option, &name))
             return CLI_USAGE;
-    if (!c.path || !*c.path)
+    if (c->path ? !*c->path : !c->run.wanted)
         return options_usage(&CMD_TRAIN, "where should the model go? -o FILE");
+    if (!c->path && !name)
+        return options_usage(&CMD_TRAIN, "how is the model called? --name NAME, or -o FILE");
     if (optind == argc)
         return options_usage(&CMD_TRAIN, "which text?");
-    if (c.order < 1 || c.word_min < 1)
-        return options_usage(&CMD_TRAIN, "%s is at least 1", c.order < 1 ? "--order" : "--min-count");
-    if (!take_name(&c, name))
-        return CLI_USAGE;
+    if (c->order < 1 || c->word_min < 1)
+        return options_usage(&CMD_TRAIN, "%s is at least 1", c->order < 1 ? "--order" : "--min-count");
+    if (c->run.experiment && !c->run.wanted)
+        return options_usage(&CMD_TRAIN, "--experiment belongs to --run");
+    return take_name(c, name) ? CLI_OK : CLI_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+    struct train_command c = {.order = ORDER_DEFAULT, .held_out = HELD_OUT_DEFAULT, .word_min = WORD_MIN_DEFAULT};
+    options_broker_init(&c.run.broker);
+    int status = take_arguments(&c, argc, argv);
     c.progress = !c.json && isatty(STDERR_FILENO);
-    int status = train(&c, argv + optind);
+    if (status == CLI_OK)
+        status = train(&c, argv + optind);
+    train_run_close(&c.run);
     buf_fini(&c.line);
     return status;
 }
@@ -324,7 +374,8 @@ const struct cli_command CMD_TRAIN = {
         "lineshaft train - make a small language model out of text\n"
         "\n"
         "SYNOPSIS\n"
-        "  lineshaft train [--order N] [--held-out PERCENT] [--min-count N] [--name NAME] [--json] -o FILE TEXT...\n"
+        "  lineshaft train [--order N] [--held-out PERCENT] [--min-count N] [--name NAME] [--json]\n"
+        "                  [--run[=RUN_ID] [--experiment NAME]] [-o FILE] TEXT...\n"
         "\n"
         "DESCRIPTION\n"
         "  Trains an n-gram model (interpolated modified Kneser-Ney) for the `ngram` backend of inference nodes.\n"
@@ -341,21 +392,31 @@ const struct cli_command CMD_TRAIN = {
         "  step, so that nodes which have it open go on with the old model. What such a model can and cannot do\n"
         "  is in docs/nodes/ngram.md, the file's form in docs/model-format.md.\n"
         "\n"
+        "  With --run the training is a run of the tracker: parameters, metrics with the order as their step, and how it\n"
+        "  ended go over the bus as run.> events; it waits until they are durable. Without -o the model is written among\n"
+        "  the run's files, where the tracker keeps those in a folder of this machine: there it can be registered. As a\n"
+        "  task of a workflow it hands on run_id, perplexity, path, name, and source, the model's URI among those files.\n"
+        "\n"
         "OPTIONS\n"
-        "  -o, --output FILE   Where the model goes.\n"
+        "  -o, --output FILE   Where the model goes; with --run and --name it may be left out.\n"
         "  --name NAME         The model's name; default: FILE's, without folder and ending.\n"
         "  --order N           Words looked at together, 1 to 6; default 5.\n"
         "  --held-out PERCENT  Documents to measure on, 0 (no measure) to 50; default 5.\n"
         "  --min-count N       Words that the text has less often are spelled byte by byte; default 2.\n"
+        "  --run[=RUN_ID]      Publish it as a run; without RUN_ID, a new id is made.\n"
+        "  --experiment NAME   The run's experiment; default: ngram.\n"
+        OPTIONS_BROKER_USAGE
         "  --json              Print one JSON object a line: {\"step\": \"read\"}, \"vocabulary\", \"count\" and\n"
         "                      \"measure\" for each order, then \"done\".\n"
         "\n"
         "EXAMPLES\n"
         "  lineshaft train -o fortunes.ngram /usr/share/games/fortunes\n"
         "  lineshaft train --order 3 --json -o notes.ngram notes/ | jq -r 'select(.step == \"measure\").perplexity'\n"
+        "  lineshaft train --run --experiment sayings --name fortunes /usr/share/games/fortunes\n"
         "\n"
         "EXIT STATUS\n"
-        "  0  the model was written\n"
-        "  1  it was not: the text cannot be read, is too little, or the model is no better than one of order 2\n"
-        "  2  wrong usage\n",
+        "  0  the model was written, and the run is on record\n"
+        "  1  one of them was not: the text cannot be read, is too little, or the model is no better than one of order 2\n"
+        "  2  wrong usage\n"
+        "  3  the broker cannot be reached (with --run)\n",
 };

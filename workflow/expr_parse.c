@@ -459,6 +459,8 @@ static struct expr *parse(struct parser *p)
     if (p->token == TOKEN_END && !p->failed)
         fail(p, p->at, "the expression is empty");
     p->expr->root = p->failed ? -1 : parse_choice(p);
+    if (is(p, TOKEN_SIGN, "("))
+        fail(p, p->at, "this is no function; those are written as lower(x)");
     if (!p->failed && p->token != TOKEN_END)
         fail(p, p->at, "the expression should end before \"%.*s\"", (int) (p->end - p->at > 20 ? 20 : p->end - p->at),
              p->text + p->at);

@@ -72,6 +72,7 @@ static void own_concurrency(struct loader *l)
 static void load_top(struct loader *l)
 {
     struct option_context ctx = load_context(l, "the workflow");
+    ctx.elsewhere = ELSEWHERE_WORKFLOW;
     struct value *root = load_own(l, l->root, SYNONYMS_WORKFLOW, OPTIONS_WORKFLOW);
     own_catchup(l, root);
     l->root = root;
@@ -203,6 +204,18 @@ void workflow_file_free(struct workflow_file **file)
     *file = NULL;
 }
 
+/* A key that workflows have; topologies have none of these. */
+static bool has_own_key(const struct value *root)
+{
+    for (const struct option_def *opt = OPTIONS_WORKFLOW; opt->name; opt++)
+        if (value_find(root, opt->name))
+            return true;
+    for (const struct synonym *s = SYNONYMS_WORKFLOW; s->given; s++)
+        if (value_find(root, s->given))
+            return true;
+    return false;
+}
+
 bool workflow_is(const char *path)
 {
     struct buf text = {0};
@@ -214,7 +227,7 @@ bool workflow_is(const char *path)
     diag_list_source(&diags, path, buf_text(&text), text.len);
     if (readable)
         root = value_parse_as(&pool, (struct ls_slice){buf_text(&text), text.len}, &FORM, &diags);
-    bool is = value_find(root, "tasks") && !value_find(root, "lineshaft");
+    bool is = has_own_key(root) && !value_find(root, "lineshaft");
     diag_list_fini(&diags);
     pool_fini(&pool);
     buf_fini(&text);

@@ -82,6 +82,7 @@ struct synonym {
 extern const struct option_def OPTIONS_WORKFLOW[], OPTIONS_SCHEDULE[], OPTIONS_TRIGGER[], OPTIONS_INPUT[],
     OPTIONS_TASK[], OPTIONS_TASK_DEFAULTS[];
 extern const struct synonym SYNONYMS_WORKFLOW[], SYNONYMS_TASK[];
+extern const struct option_elsewhere ELSEWHERE_WORKFLOW[], ELSEWHERE_SCHEDULE[], ELSEWHERE_TRIGGER[], ELSEWHERE_TASK[];
 extern const char *const TASK_TYPES[], *const INPUT_TYPES[];
 
 /* ---- load_value.c: values as this format writes them, before the tables read them ---- */
@@ -117,6 +118,7 @@ void load_triggers(struct loader *l);  /* load_trigger.c */
 void load_tasks(struct loader *l);     /* load_task.c: reads, resolves, orders */
 struct draft *load_task_find(struct loader *l, const char *id);
 const char *load_task_near(struct loader *l, const char *id); /* for a hint; may be NULL */
+char *load_task_what(const struct draft *d); /* `task "train"`, or `task 3`, for messages; the caller's */
 void load_graph(struct loader *l);     /* load_graph.c: depends_on, circles, order */
 void load_graph_keep(struct loader *l); /* fills workflow->tasks */
 

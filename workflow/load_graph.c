@@ -12,11 +12,15 @@
 static void unknown_task(struct loader *l, const struct draft *d, size_t i)
 {
     const char *id = d->depends_on.items[i];
+    char *what = load_task_what(d);
     struct diag *diag = diag_add(l->diags, DIAG_TASK_UNKNOWN, d->depends_on.places[i],
-                                 "task \"%.64s\" depends on \"%.60s\", which there is not", d->task.id, id);
+                                 "%s depends on \"%.60s\", which there is not", what, id);
     const char *near = load_task_near(l, id);
     if (near)
         diag_hint(diag, "did you mean \"%s\"?", near);
+    else if (strpbrk(id, ", "))
+        diag_hint(diag, "several are a list: depends_on: [one, two]");
+    free(what);
 }
 
 /* `named[t]` is 1 + the last draft that named t. */

@@ -92,6 +92,11 @@ void load_inputs(struct loader *l)
         diag_hint(d, "{name: default, ...}, or {name: {type: integer, required: true}, ...}");
         return;
     }
+    if (map->count > WORKFLOW_INPUTS_MAX) {
+        diag_add(l->diags, DIAG_VALUE_RANGE, map->at, "the workflow has %zu inputs, at most %d are taken", map->count,
+                 WORKFLOW_INPUTS_MAX);
+        return;
+    }
     l->w->inputs = pool_alloc(&l->file->pool, map->count, sizeof *l->w->inputs);
     for (size_t i = 0; i < map->count; i++) {
         const struct value *key = map->keys[i];

@@ -115,7 +115,8 @@ static void add_cron(struct loader *l, const struct value *v)
         char shown[VALUE_SHOWN_SIZE];
         struct diag *d = diag_add(l->diags, DIAG_CRON_BAD, load_inside(v, column),
                                   "the workflow: %s is no cron expression", value_shown(v, false, shown));
-        diag_hint(d, "%s", err.text);
+        const char *why = strstr(err.text, " is no cron expression: "); /* the sentence says that already */
+        diag_hint(d, "%s", why ? strchr(why, ':') + 2 : err.text);
         return;
     }
     w->cron_texts[w->cron_count] = pool_text(&l->file->pool, v->text, strlen(v->text));
@@ -177,6 +178,7 @@ static void add_times(struct loader *l, const struct value *list)
 static void add_map(struct loader *l, const struct value *given)
 {
     struct option_context ctx = load_context(l, "the schedule");
+    ctx.elsewhere = ELSEWHERE_SCHEDULE;
     struct schedule_draft draft = {0};
     struct value *map = load_own(l, given, NULL, OPTIONS_SCHEDULE);
     options_parse(&ctx, OPTIONS_SCHEDULE, map, map->at, &draft);

@@ -48,17 +48,34 @@ struct scope {
     const char *const *names;
     const char *what; /* `task "train"` */
     struct place at;
+    bool outside; /* the text is from the environment or a file, which is not shown */
 };
 
 /* ---- names ---- */
 
+/* What comes from outside the file may be a secret: of its names nothing is said but that there is no such. */
+static bool hidden(const struct scope *s)
+{
+    if (s->outside)
+        diag_add(s->l->diags, DIAG_EXPRESSION_UNKNOWN, s->at,
+                 "%s: the expression, which comes from outside the file, names what is not there", s->what);
+    return s->outside;
+}
+
 static void unknown_name(const struct scope *s, const char *name)
 {
+    if (hidden(s))
+        return;
     struct diag *d = diag_add(s->l->diags, DIAG_EXPRESSION_UNKNOWN, s->at,
                               "%s: there is no \"%.60s\" for expressions here", s->what, name);
     for (size_t i = 0; i < sizeof ELSEWHERE / sizeof *ELSEWHERE; i++)
         if (!strcmp(ELSEWHERE[i].name, name) && s->names != TRIGGER_NAMES) {
             diag_hint(d, "here it is %s", ELSEWHERE[i].hint);
+            return;
+        }
+    for (size_t i = 0; s->names == TRIGGER_NAMES && EVENT_NAMES[i]; i++)
+        if (!strcmp(EVENT_NAMES[i], name)) {
+            diag_hint(d, "here it is event.%s", name);
             return;
         }
     const char *near = diag_nearest(name, s->names);
@@ -101,6 +118,8 @@ static bool is_upstream(struct loader *l, const struct draft *d, const struct dr
 static void check_output(const struct scope *s, const char *id)
 {
     const struct draft *to = load_task_find(s->l, id);
+    if (!to && hidden(s))
+        return;
     if (!to) {
         struct diag *d = diag_add(s->l->diags, DIAG_TASK_UNKNOWN, s->at,
                                   "%s: \"outputs\" of a task \"%.60s\", which there is not", s->what, id);
@@ -117,6 +136,24 @@ static void check_output(const struct scope *s, const char *id)
     diag_hint(d, "add it: depends_on: [%.60s]", id);
 }
 
+static void check_event(const struct scope *s, const char *name)
+{
+    const char *const *known = EVENT_NAMES;
+    while (*known && strcmp(*known, name))
+        known++;
+    if (*known || hidden(s))
+        return;
+    struct diag *d =
+        diag_add(s->l->diags, DIAG_EXPRESSION_UNKNOWN, s->at, "%s: an event has no \"%.60s\"", s->what, name);
+    if (!strcmp(name, "body") || !strcmp(name, "payload"))
+        diag_hint(d, "its body is event.data");
+    else
+        diag_hint(d,
+                  "it has topic, id, source, subject, time and data, and the other attributes of docs/protocol.md; "
+                  "what is in its body: event.data.%.60s",
+                  name);
+}
+
 static void check_name(void *arg, const char *first, const char *second)
 {
     const struct scope *s = arg;
@@ -126,19 +163,9 @@ static void check_name(void *arg, const char *first, const char *second)
     if (!s->names[i]) {
         unknown_name(s, first);
     } else if (s->names == TRIGGER_NAMES && second) {
-        const char *const *known = EVENT_NAMES;
-        while (*known && strcmp(*known, second))
-            known++;
-        if (!*known) {
-            struct diag *d =
-                diag_add(s->l->diags, DIAG_EXPRESSION_UNKNOWN, s->at, "%s: an event has no \"%.60s\"", s->what, second);
-            diag_hint(d,
-                      "it has topic, id, source, subject, time and data, and the other attributes of docs/protocol.md; "
-                      "what is in its body: event.data.%.60s",
-                      second);
-        }
+        check_event(s, second);
     } else if (s->names == TASK_NAMES && !strcmp(first, "inputs") && second) {
-        if (!input_find(s->l->w, second))
+        if (!input_find(s->l->w, second) && !hidden(s))
             load_undeclared(s->l, s->at, s->what, second);
     } else if (!strcmp(first, "outputs") && !s->task) {
         struct diag *d =
@@ -177,6 +204,7 @@ static struct expr *read_expression(struct scope *s, const struct value *v)
         return NULL;
     }
     s->at = v->at;
+    s->outside = v->outside;
     expr_names(e, check_name, s);
     return load_keep_expr(s->l, e);
 }
@@ -198,6 +226,7 @@ static void read_templates(struct scope *s, const struct value *v)
         return;
     }
     s->at = v->at;
+    s->outside = v->outside;
     template_names(v->text, check_name, s);
 }
 
@@ -220,8 +249,8 @@ static void read_keys(struct scope *s, const struct value *map)
 /* What came from the defaults was looked at there. */
 void load_task_expressions(struct loader *l, const struct draft *d)
 {
-    char *what = xasprintf("task \"%.64s\"", d->task.id);
-    struct scope s = {l, d, TASK_NAMES, what, {0}};
+    char *what = load_task_what(d);
+    struct scope s = {.l = l, .task = d, .names = TASK_NAMES, .what = what};
     const struct value *when = value_find(d->map, "when");
     if (d->own)
         read_keys(&s, d->own);
@@ -235,7 +264,7 @@ void load_task_expressions(struct loader *l, const struct draft *d)
 
 void load_defaults_expressions(struct loader *l)
 {
-    struct scope s = {l, NULL, TASK_NAMES, "\"defaults\"", {0}};
+    struct scope s = {.l = l, .names = TASK_NAMES, .what = "\"defaults\""};
     read_keys(&s, l->defaults);
     const struct value *when = value_find(l->defaults, "when");
     if (when)
@@ -244,12 +273,12 @@ void load_defaults_expressions(struct loader *l)
 
 struct expr *load_filter(struct loader *l, const char *what, const struct value *v)
 {
-    struct scope s = {l, NULL, TRIGGER_NAMES, what, {0}};
+    struct scope s = {.l = l, .names = TRIGGER_NAMES, .what = what};
     return read_expression(&s, v);
 }
 
 void load_trigger_templates(struct loader *l, const char *what, const struct value *v)
 {
-    struct scope s = {l, NULL, TRIGGER_NAMES, what, {0}};
+    struct scope s = {.l = l, .names = TRIGGER_NAMES, .what = what};
     read_templates(&s, v);
 }

@@ -124,6 +124,7 @@ static void load_defaults(struct loader *l)
     size_t errors = l->diags->error_count;
     if (!v || value_is_null(v) || !load_map(l, v, WHAT))
         return;
+    ctx.elsewhere = ELSEWHERE_TASK;
     struct value *own = load_own(l, v, SYNONYMS_TASK, OPTIONS_TASK_DEFAULTS);
     load_retry(l, own);
     l->defaults = own;
@@ -136,19 +137,27 @@ static void load_defaults(struct loader *l)
 
 /* ---- what it does ---- */
 
+char *load_task_what(const struct draft *d)
+{
+    return *d->task.id ? xasprintf("task \"%.64s\"", d->task.id) : xasprintf("task %zu", d->file_order + 1);
+}
+
 static void unused(struct loader *l, const struct draft *d, const char *key)
 {
     const struct value *there = value_find_key(d->own, key);
+    char *what = load_task_what(d);
     if (there)
-        diag_add(l->diags, DIAG_OPTION_UNUSED, there->at,
-                 "task \"%.64s\": \"%s\" has no effect, for the task is of type %s", d->task.id, key,
-                 TASK_TYPES[d->task.type]);
+        diag_add(l->diags, DIAG_OPTION_UNUSED, there->at, "%s: \"%s\" has no effect, for the task is of type %s", what,
+                 key, TASK_TYPES[d->task.type]);
+    free(what);
 }
 
 static void wrong_action(struct loader *l, const struct draft *d, struct place at, const char *problem)
 {
-    struct diag *diag = diag_add(l->diags, DIAG_ACTION_BAD, at, "task \"%.64s\" %s", d->task.id, problem);
+    char *what = load_task_what(d);
+    struct diag *diag = diag_add(l->diags, DIAG_ACTION_BAD, at, "%s %s", what, problem);
     diag_hint(diag, "a task has one of these: command: [program, argument], event: topic, request: topic");
+    free(what);
 }
 
 /* Which of command, event and request; false: it was reported. */
@@ -184,9 +193,10 @@ static void load_command(struct loader *l, struct draft *d)
 {
     const struct value *v = value_find(d->own, "command");
     if (v->type == VALUE_LIST && !v->count) {
-        struct diag *diag =
-            diag_add(l->diags, DIAG_TYPE_WRONG, v->at, "task \"%.64s\": \"command\" has no value", d->task.id);
+        char *what = load_task_what(d);
+        struct diag *diag = diag_add(l->diags, DIAG_TYPE_WRONG, v->at, "%s: \"command\" has no value", what);
         diag_hint(diag, "it takes: a list of texts: [program, argument], or one text for the shell");
+        free(what);
     }
     d->task.command = load_keep(l, texts_json(&d->command));
     d->task.environment = load_keep(l, json_object());
@@ -200,7 +210,7 @@ static void load_message(struct loader *l, struct draft *d)
     static const char *const UNUSED[] = {"env", "directory"};
     bool event = d->task.type == TASK_EVENT;
     const char *key = event ? "event" : "request";
-    char *what = xasprintf("task \"%.64s\"", d->task.id);
+    char *what = load_task_what(d);
     struct option_context ctx = load_context(l, what);
     const struct value *topic = value_find(d->own, key), *data = value_find(d->own, "data");
     d->task.topic = event ? d->event : d->request;
@@ -218,8 +228,9 @@ static void load_message(struct loader *l, struct draft *d)
 static void load_task(struct loader *l, struct draft *d, const struct value *v)
 {
     static const struct option_def *const TABLES[] = {OPTIONS_TASK, NULL};
-    char *what = *d->task.id ? xasprintf("task \"%.64s\"", d->task.id) : xasprintf("task %zu", d->file_order + 1);
+    char *what = load_task_what(d);
     struct option_context ctx = load_context(l, what);
+    ctx.elsewhere = ELSEWHERE_TASK;
     struct value *own = load_own(l, v, SYNONYMS_TASK, OPTIONS_TASK);
     load_retry(l, own);
     d->own = own;

@@ -60,6 +60,7 @@ static void load_trigger(struct loader *l, struct trigger *t, const struct value
 {
     char *what = xasprintf("trigger %zu", (size_t) (t - l->w->triggers) + 1);
     struct option_context ctx = load_context(l, what);
+    ctx.elsewhere = ELSEWHERE_TRIGGER;
     struct trigger_draft draft = {0};
     t->place = v->at;
     if (v->type == VALUE_TEXT) {

@@ -13,7 +13,7 @@
 
 struct option_context load_context(struct loader *l, const char *what)
 {
-    return (struct option_context){&l->file->pool, l->diags, what};
+    return (struct option_context){.pool = &l->file->pool, .diags = l->diags, .what = what};
 }
 
 json_t *load_keep(struct loader *l, json_t *json)

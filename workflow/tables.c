@@ -124,7 +124,7 @@ const struct option_def OPTIONS_TASK_DEFAULTS[] = {
     {"trigger_rule", OPTION_ENUM, AT(task.trigger_rule), .fallback = "all_success", .words = TRIGGER_RULES,
      .help = "What must have become of the tasks in `depends_on`, see below."},
     {"when", OPTION_TEXT, AT(when), .help = "An expression; when it is false, the task is skipped."},
-    {"retry", OPTION_GROUP, .table = OPTIONS_RETRY,
+    {"retry", OPTION_GROUP, .table = OPTIONS_RETRY, WORDS("map", "number"),
      .help = "When it fails. `retry: 3` is short for `retry: {limit: 3}`."},
     {"timeout", OPTION_DURATION, AT(task.timeout_ms), .fallback = "0s", .min = 0, .max = DAYS(366),
      .help = "A try that takes longer is ended and has failed; 0: no limit."},
@@ -149,6 +149,82 @@ const struct option_def OPTIONS_TASK[] = {
     {"", OPTION_INLINE, .table = OPTIONS_TASK_DEFAULTS, .help = ""},
     {0}};
 #undef AT
+
+/* ---- what people who come from Airflow, Argo, Dagu, Kestra or GitHub write ---- */
+
+#define HERE(name) "here it is \"" name "\""
+#define OF_TASKS(name) "it is an option of tasks; for all of them: defaults: {" name ": ...}"
+#define CALLBACKS "there are events instead: a workflow with triggers: [workflow.run.failed] does what is to be done"
+
+const struct option_elsewhere ELSEWHERE_WORKFLOW[] = {
+    {"name", HERE("id")},
+    {"schedule_interval", HERE("schedule")},
+    {"cron", HERE("schedule")},
+    {"every", "it stands in the schedule: schedule: {every: 10m}"},
+    {"on", "here it is \"schedule\" for times, \"triggers\" for events"},
+    {"steps", HERE("tasks")},
+    {"jobs", HERE("tasks")},
+    {"labels", HERE("tags")},
+    {"parameters", HERE("inputs")},
+    {"dagrun_timeout", HERE("timeout")},
+    {"timeout_sec", HERE("timeout")},
+    {"is_paused_upon_creation", HERE("paused")},
+    {"suspend", HERE("paused")},
+    {"disabled", HERE("paused")},
+    {"max_consecutive_failed_dag_runs", HERE("max_consecutive_failures")},
+    {"concurrencyPolicy", "here it is concurrency: {limit: 1, policy: skip}"},
+    {"overlap_policy", "here it is concurrency: {limit: 1, policy: skip}"},
+    {"env", OF_TASKS("env")},
+    {"pool", OF_TASKS("pool")},
+    {"retry", OF_TASKS("retry")},
+    {"retries", OF_TASKS("retries")},
+    {"retry_delay", OF_TASKS("retry_delay")},
+    {"on_failure_callback", CALLBACKS},
+    {"on_success_callback", CALLBACKS},
+    {0}};
+
+const struct option_elsewhere ELSEWHERE_SCHEDULE[] = {
+    {"timezone", "it stands beside \"schedule\", not in it"},
+    {"start_date", "it stands beside \"schedule\", not in it"},
+    {"end_date", "it stands beside \"schedule\", not in it"},
+    {"interval", HERE("every")},
+    {0}};
+
+const struct option_elsewhere ELSEWHERE_TRIGGER[] = {
+    {"topic", HERE("event")}, {"if", HERE("filter")}, {"when", HERE("filter")}, {"params", HERE("inputs")}, {0}};
+
+const struct option_elsewhere ELSEWHERE_TASK[] = {
+    {"task_id", HERE("id")},
+    {"name", HERE("id")},
+    {"bash_command", HERE("command")},
+    {"run", HERE("command")},
+    {"script", HERE("command")},
+    {"operator", "say what to do: command: [program, argument], event: topic, or request: topic"},
+    {"dependencies", HERE("depends_on")},
+    {"depends", HERE("depends_on")},
+    {"dependsOn", HERE("depends_on")},
+    {"upstream", HERE("depends_on")},
+    {"if", HERE("when")},
+    {"runIf", HERE("when")},
+    {"preconditions", HERE("when")},
+    {"execution_timeout", HERE("timeout")},
+    {"timeout_sec", HERE("timeout")},
+    {"retry_exponential_backoff", "here it is retry: {backoff: 2}"},
+    {"max_retry_delay", "here it is retry: {max_delay: 1h}"},
+    {"priority_weight", HERE("priority")},
+    {"queue", HERE("pool")},
+    {"environment", HERE("env")},
+    {"cwd", HERE("directory")},
+    {"dir", HERE("directory")},
+    {"working_dir", HERE("directory")},
+    {"with", HERE("data")},
+    {"outputs", "a command writes them into the file $LINESHAFT_OUTPUTS"},
+    {"depends_on_past", "there is none; max_active_runs: 1 keeps runs apart"},
+    {"foreach", "there is none; events that start runs of another workflow can do it"},
+    {"expand", "there is none; events that start runs of another workflow can do it"},
+    {"on_failure_callback", CALLBACKS},
+    {"on_success_callback", CALLBACKS},
+    {0}};
 
 const struct workflow_section WORKFLOW_SECTIONS[] = {
     {"The workflow", OPTIONS_WORKFLOW},

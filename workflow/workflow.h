@@ -13,6 +13,7 @@
 
 #define WORKFLOW_FOLDER "config/workflows" /* where a scheduler looks that is told nothing else */
 #define WORKFLOW_TASKS_MAX 10000
+#define WORKFLOW_INPUTS_MAX 1000
 #define WORKFLOW_ID_MAX 200 /* [A-Za-z0-9_.~:+-]+ */
 
 enum catchup { CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL };
@@ -124,7 +125,8 @@ void workflow_file_free(struct workflow_file **file);
 int workflow_folder(const char *path, char ***paths, struct ls_error *err);
 void workflow_paths_free(char ***paths);
 
-/* workflow_is: the file at `path` is a workflow and no topology: it is YAML with `tasks:` and without `lineshaft:`. */
+/* workflow_is: the file at `path` is a workflow and no topology: it is YAML with some key of a workflow and without
+ * `lineshaft:`. */
 bool workflow_is(const char *path);
 
 const struct task *workflow_task(const struct workflow *w, const char *id); /* NULL: none */

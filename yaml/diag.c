@@ -57,6 +57,7 @@ const struct diag_kind DIAG_KINDS[DIAG_CODE_COUNT] = {
     [DIAG_ROUTE_CONFLICT] = {"route-conflict", DIAG_ERROR, false},
     [DIAG_GIVES_UNROUTED] = {"gives-unrouted", DIAG_NOTE, true},
     [DIAG_TWO_WAY_FLOW] = {"two-way-flow", DIAG_NOTE, false},
+    [DIAG_TWO_WAY_KIND] = {"two-way-kind", DIAG_NOTE, true},
     [DIAG_SCHEMA_FOLDER_MISSING] = {"schema-folder-missing", DIAG_ERROR, false},
     [DIAG_WORKFLOW_CYCLE] = {"workflow-cycle", DIAG_ERROR, false},
     [DIAG_WORKFLOW_DUPLICATE] = {"workflow-duplicate", DIAG_WARNING, false},

@@ -167,15 +167,20 @@ void value_expand(struct pool *pool, struct value *v, struct diag_list *diags)
 bool value_is_null(const struct value *v)
 {
     return v->type == VALUE_TEXT && v->plain &&
-           (!*v->text || !strcmp(v->text, "~") || !strcmp(v->text, "null") || !strcmp(v->text, "Null"));
+           (!*v->text || !strcmp(v->text, "~") || !strcmp(v->text, "null") || !strcmp(v->text, "Null") ||
+            !strcmp(v->text, "NULL"));
 }
 
 bool value_bool(const struct value *v, bool *out)
 {
+    static const char *const WORDS[] = {"true", "True", "TRUE", "false", "False", "FALSE"}; /* YAML 1.2, 10.3.2 */
+    size_t i = 0, words = sizeof WORDS / sizeof *WORDS;
     if (v->type != VALUE_TEXT || !v->plain)
         return false;
-    *out = !strcmp(v->text, "true");
-    return *out || !strcmp(v->text, "false");
+    while (i < words && strcmp(v->text, WORDS[i]))
+        i++;
+    *out = i < words / 2;
+    return i < words;
 }
 
 bool value_int(const struct value *v, long long *out)

@@ -327,6 +327,7 @@ static bool set_group(const struct option_context *ctx, const struct option_def 
     char *what = xasprintf("%s, %s", ctx->what, opt->name);
     struct option_context inner = *ctx;
     inner.what = what;
+    inner.elsewhere = NULL;
     options_parse(&inner, opt->table, v, v->at, target);
     free(what);
     return true;
@@ -383,6 +384,24 @@ static size_t table_names(const struct option_def *table, const char **names, si
 
 #define KEYS_MAX 255
 
+static void hint_key(const struct option_context *ctx, struct diag *d, const char *key, const char *const *names)
+{
+    for (const struct option_elsewhere *e = ctx->elsewhere; e && e->name; e++)
+        if (!strcmp(e->name, key)) {
+            diag_hint(d, "%s", e->hint);
+            return;
+        }
+    const char *near = diag_nearest(key, names);
+    struct buf all = {0};
+    for (size_t i = 0; names[i]; i++)
+        buf_addf(&all, "%s%s", i ? ", " : "", names[i]);
+    if (near)
+        diag_hint(d, "did you mean \"%s\"?", near);
+    else
+        diag_hint(d, "it has: %s", buf_text(&all));
+    buf_fini(&all);
+}
+
 void options_check_keys(const struct option_context *ctx, const struct option_def *const *tables,
                         const struct value *map)
 {
@@ -401,15 +420,7 @@ void options_check_keys(const struct option_context *ctx, const struct option_de
             continue;
         struct diag *d = diag_add(ctx->diags, DIAG_KEY_UNKNOWN, key->at, "%s has no option %s", ctx->what,
                                   value_shown(key, false, shown));
-        const char *near = diag_nearest(key->text, names);
-        struct buf all = {0};
-        for (n = 0; names[n]; n++)
-            buf_addf(&all, "%s%s", n ? ", " : "", names[n]);
-        if (near)
-            diag_hint(d, "did you mean \"%s\"?", near);
-        else
-            diag_hint(d, "it has: %s", buf_text(&all));
-        buf_fini(&all);
+        hint_key(ctx, d, key->text, names);
     }
 }
 

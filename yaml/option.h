@@ -90,10 +90,16 @@ struct option_def {
     const char *help;
 };
 
+/* What other systems call an option, and what it is here. */
+struct option_elsewhere {
+    const char *name, *hint; /* name NULL ends the table */
+};
+
 struct option_context {
     struct pool *pool;
     struct diag_list *diags;
     const char *what; /* `node "tracker"`, for messages */
+    const struct option_elsewhere *elsewhere; /* for hints about unknown keys; may be NULL */
 };
 
 /* options_parse fills `target` from `map` (NULL: everything at its default) by `table`; `at` is where a missing key is

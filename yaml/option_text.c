@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Option values and types as text: what `check -v` shows, and the words of the documentation. */
 #include <string.h>
+#include <strings.h>
 
 #include "lib/clock.h"
 #include "yaml/option.h"
@@ -9,7 +10,7 @@ static bool needs_quotes(const char *text)
 {
     static const char *const WORDS[] = {"true", "false", "null", "yes", "no", "on", "off", NULL};
     for (size_t i = 0; WORDS[i]; i++)
-        if (!strcmp(WORDS[i], text))
+        if (!strcasecmp(WORDS[i], text))
             return true;
     return !*text || strspn(text, "0123456789.+-") == strlen(text) || strchr("-?:!&*>|%@`'\"~ ", *text) ||
            strpbrk(text, ",[]{}#\n\t\r\\") || strstr(text, ": ") || text[strlen(text) - 1] == ':';

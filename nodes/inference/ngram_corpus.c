@@ -128,7 +128,6 @@ static void add_document(struct ngram_corpus *corpus, struct ls_slice text)
     if (held_out) {
         corpus->held_out_count++;
         corpus->held_out_bytes += len;
-        corpus->held_out_characters += ngram_characters(ls_bytes(clean, len));
     } else {
         corpus->training_bytes += len;
     }

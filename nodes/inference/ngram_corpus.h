@@ -20,7 +20,7 @@ struct ngram_corpus {
     struct buf text;
     struct ngram_document *documents;
     size_t count, room, held_out_count;
-    size_t training_bytes, held_out_bytes, held_out_characters;
+    size_t training_bytes, held_out_bytes;
     uint64_t files, skipped, read_bytes; /* skipped: no text */
     struct ngram_inode {
         uint64_t device, inode;

@@ -12,6 +12,7 @@
 #include "lib/error.h"
 #include "lib/xmem.h"
 #include "nodes/inference/ngram_counts.h"
+#include "nodes/inference/ngram_measure.h"
 
 #define BYTES_A_NGRAM 40 /* of struct ngram_count_level, and what qsort and growing take on top */
 #define BYTES_A_TOKEN 60 /* pieces, tokens, positions */
@@ -102,39 +103,16 @@ static void estimate(struct ngram_counts *counts, uint32_t k, bool last)
 
 /* ---- the measure ---- */
 
-struct measure {
-    uint64_t cost, tokens, spelled;
-};
-
-static void measure_document(const struct ngram_view *view, struct ls_slice text, struct measure *sum)
-{
-    struct ngram_reader reader = {.view = view, .text = text};
-    uint32_t context[NGRAM_ORDER_MAX] = {NGRAM_BEGIN}, token;
-    size_t count = 1;
-    for (bool more = true; more;) {
-        more = ngram_read(&reader, &token);
-        if (!more)
-            token = NGRAM_END;
-        sum->cost += ngram_cost(view, context, count, token);
-        sum->tokens++;
-        sum->spelled += token >= NGRAM_BYTES && token < NGRAM_WORDS;
-        if (count == NGRAM_ORDER_MAX)
-            memmove(context, context + 1, --count * sizeof *context);
-        context[count++] = token;
-    }
-}
-
 static void measure(struct ngram_trained *trained, const struct ngram_corpus *corpus, uint32_t order, struct ngram_step *step)
 {
     struct ngram_view view = ngram_counts_view(trained->counts, order);
-    struct measure sum = {0};
+    struct ngram_measure sum = {0};
     for (size_t i = 0; i < corpus->count; i++)
         if (corpus->documents[i].held_out)
-            measure_document(&view, ls_bytes(corpus->text.data + corpus->documents[i].at, corpus->documents[i].len), &sum);
-    double bits = (double) sum.cost / NGRAM_COST_BIT;
-    step->perplexity = exp2(bits / (double) sum.tokens);
-    step->bits_per_character = bits / (double) corpus->held_out_characters;
-    step->spelled = (double) sum.spelled / (double) sum.tokens;
+            ngram_measure_add(&sum, &view, ls_bytes(corpus->text.data + corpus->documents[i].at, corpus->documents[i].len));
+    step->perplexity = ngram_measure_perplexity(&sum);
+    step->bits_per_character = ngram_measure_bits_per_character(&sum);
+    step->spelled = ngram_measure_spelled(&sum);
     step->tokens = sum.tokens;
     trained->info.held_out_tokens = sum.tokens;
     trained->info.perplexity[order - 1] = step->perplexity;

@@ -20,6 +20,7 @@ sys.path.insert(0, HERE)
 
 import bus  # noqa: E402
 import machine  # noqa: E402
+import report  # noqa: E402
 import servers  # noqa: E402
 
 DOCUMENT = os.path.normpath(os.path.join(HERE, "..", "..", "docs", "benchmarks.md"))
@@ -216,16 +217,6 @@ def markdown(result):
             f"{known['load_after']} after.\n\n" + "\n".join(lines) + "\n\n" + crowd_text(result["crowd"]))
 
 
-def write_document(result):
-    with open(DOCUMENT, encoding="utf-8") as file:
-        before, begin, rest = file.read().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"bench: {DOCUMENT} lacks the marks of the chat bench")
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n\n{markdown(result)}\n\n{END}{after}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build")
@@ -250,7 +241,7 @@ def main():
         with (sys.stdout if args.json == "-" else open(args.json, "w", encoding="utf-8")) as file:
             json.dump(result, file, indent=1)
     if args.write:
-        write_document(result)
+        report.write_between(DOCUMENT, (BEGIN, END), markdown(result))
     bad = result["crowd"].get("wrong", 0) + result["crowd"].get("cut", 0)
     return 1 if bad else 0
 

@@ -113,13 +113,17 @@ def markdown(result):
     return "\n\n".join(parts)
 
 
-def write_document(path, result):
+def write_between(path, marks, markdown_text):
     """Replaces what stands between the two marks."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SystemExit(f"bench: {path} lacks the lines\n  {BEGIN}\n  {END}")
+        raise SystemExit(f"bench: {path} lacks the lines\n  {marks[0]}\n  {marks[1]}")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n\n{markdown(result)}\n\n{END}{after}")
+        file.write(f"{before}{begin}\n\n{markdown_text}\n\n{end}{after}")
+
+
+def write_document(path, result):
+    write_between(path, (BEGIN, END), markdown(result))

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# `make demo`: config/hello.yaml at work, with kill -9 of its broker and its node under load; then config/chat.yaml: a small
-# language model is trained, answers over HTTP, and every turn is on record. It uses ports and folders of its own, ends what it
-# started on every way out, and exits 0 only if nothing acknowledged was lost and the chat was answered.
+# `make demo`: config/hello.yaml at work, with kill -9 of its broker and its node under load; then config/lab.yaml: a small
+# language model answers over HTTP, every turn is on record, and a workflow trains, registers and promotes the next one. It uses ports and
+# folders of its own, ends what it started on every way out, and exits 0 only if nothing acknowledged was lost, the chat was answered and both
+# workflows succeeded.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 LINESHAFT=$(realpath "${LINESHAFT:-build/lineshaft}")
@@ -70,19 +71,23 @@ say "5. The node has worked everything off. What came of it, read from the log:"
 stop_up
 
 say "6. lineshaft train: a language model out of Debian's fortunes, measured on texts that it has not seen:"
-export LINESHAFT_MODEL="$scratch/fortunes.ngram" LINESHAFT_DATA="$scratch/chat"
+export LINESHAFT_MODEL="$scratch/fortunes.ngram" LINESHAFT_DATA="$scratch/lab"
 "$LINESHAFT" train -o "$LINESHAFT_MODEL" /usr/share/games/fortunes | sed 's/^/  /'
 
-say "7. lineshaft up config/chat.yaml: the HTTP door, and two workers with that model"
+say "7. lineshaft up config/lab.yaml: the HTTP door, a worker with that model, a tracker, a scheduler, a runner"
 LINESHAFT_HTTP_PORT=$("$PYTHON" -c 'import sys; sys.path.insert(0, "tests"); import bus; print(bus.free_base())')
 export LINESHAFT_HTTP_PORT
 http="http://127.0.0.1:$LINESHAFT_HTTP_PORT"
-"$LINESHAFT" up config/chat.yaml >"$scratch/up.log" 2>&1 &
+"$LINESHAFT" up config/lab.yaml >"$scratch/up.log" 2>&1 &
 up=$!
-"$LINESHAFT" graph config/chat.yaml | sed 's/^/  /'
-until curl -fs "$http/v1/models" 2>/dev/null | grep -q fortunes; do
-    kill -0 "$up" || exit 1
-done
+"$LINESHAFT" graph config/lab.yaml | LC_ALL=C.UTF-8 sed -E 's/^(.{110}).+/\1 .../; s/^/  /'
+answers() { # URL TEXT: waits until the answer holds the text
+    until curl -fs "$1" 2>/dev/null | grep -q "$2"; do
+        kill -0 "$up" || exit 1
+    done
+}
+answers "$http/v1/models" fortunes
+answers "$http/health" .
 
 say "8. A chat over the OpenAI API, streamed ($http/ is the chat page):"
 ask() { # TEXT: streams the answer; 1 when it did not end well
@@ -93,11 +98,25 @@ ask() { # TEXT: streams the answer; 1 when it did not end well
 ask demo-1 1 "Tell me a fortune"
 ask demo-2 7 "What do you think of computers?"
 
-say "9. Both turns on record, the second as its story:"
+say "9. Both turns on record, the second as its story; and as rows of the tracker, over MLflow's API:"
+timeout 20 "$LINESHAFT" tail chat.completed --all --follow --count 2 >"$scratch/chats"
 "$LINESHAFT" tail 'chat.>' --all | cut -c 1-150 | sed 's/^/  /'
 "$LINESHAFT" tail --trace demo-2 | sed 's/^/  /'
+"$PYTHON" tests/e2e/demo_lab.py "$http" chats | sed 's/^/  /'
 
-say "10. What all of that takes, idle:"
+say "10. lineshaft workflow run train --follow: trains a model as a tracked run, registers it, makes it the champion if it is better"
+"$LINESHAFT" workflow run train --follow | sed 's/^/  /'
+
+say "11. What the tracker has of it, over MLflow's API:"
+"$PYTHON" tests/e2e/demo_lab.py "$http" run fortunes | sed 's/^/  /'
+
+say "12. The new version started a second workflow, which measured it; the version has the figure as a tag:"
+"$PYTHON" tests/e2e/demo_lab.py "$http" wait evaluate
+"$LINESHAFT" workflow show evaluate | sed 's/^/  /'
+"$PYTHON" tests/e2e/demo_lab.py "$http" tags fortunes | sed 's/^/  /'
+"$LINESHAFT" workflow ls | sed 's/^/  /'
+
+say "13. What all of that takes, idle:"
 "$PYTHON" tests/e2e/demo_chat.py memory "$up" | sed 's/^/  /'
 stop_up
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs README.md: its commands and its two lines of Python, in their order, on ports and folders of the test's own.
 
-`make run` is run as what it starts, `lineshaft train` and `lineshaft up config/chat.yaml`; that and the other targets only have to exist.
+`make run` is run as what it starts, `lineshaft train` and `lineshaft up config/lab.yaml`; that and the other targets only have to exist.
 """
 import os
 import re
@@ -59,7 +59,7 @@ class Reader:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
             if words[1] == "run":
                 self.printed(["lineshaft", "train", "-o", self.env["LINESHAFT_MODEL"], "/usr/share/games/fortunes"])
-                self.stay(["up", "config/chat.yaml"], "broker: ready")
+                self.stay(["up", "config/lab.yaml"], "broker: ready")
                 wait_until(lambda: "fortunes" in self.models(), "the model is there")
         elif words[:2] == ["lineshaft", "up"]:
             self.end()
