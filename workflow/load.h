@@ -72,7 +72,10 @@ struct loader {
     const char **id_names;        /* for diag_nearest; NULL until asked for */
     bool ordered;                 /* the tasks form no circle */
     size_t walked;                /* steps up the graph, to look for tasks that expressions name */
+    size_t cron_room;
 };
+
+#define NEAR_MAX 50 /* looking for the nearest of thousands of names is for the first few problems only */
 
 /* ---- tables.c ---- */
 

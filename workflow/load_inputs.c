@@ -16,7 +16,7 @@ void load_undeclared(struct loader *l, struct place at, const char *what, const 
 {
     struct diag *d =
         diag_add(l->diags, DIAG_EXPRESSION_UNKNOWN, at, "%s: the workflow declares no input \"%.60s\"", what, name);
-    const char *near = input_near(l->w, name);
+    const char *near = l->diags->count > NEAR_MAX ? NULL : input_near(l->w, name);
     if (near)
         diag_hint(d, "did you mean \"%s\"?", near);
     else

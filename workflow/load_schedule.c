@@ -140,20 +140,31 @@ static bool is_texts(struct loader *l, const struct value *list, const char *wha
     return ok;
 }
 
-/* Room for what a further list brings. */
-static void add_crons(struct loader *l, const struct value *list)
+static void make_room(struct loader *l)
 {
     struct workflow *w = l->w;
-    struct cron *crons = pool_alloc(&l->file->pool, w->cron_count + list->count, sizeof *crons);
-    char **texts = pool_alloc(&l->file->pool, w->cron_count + list->count, sizeof *texts);
+    if (w->cron_count < l->cron_room)
+        return;
+    l->cron_room = l->cron_room ? 2 * l->cron_room : 4;
+    struct cron *crons = pool_alloc(&l->file->pool, l->cron_room, sizeof *crons);
+    char **texts = pool_alloc(&l->file->pool, l->cron_room, sizeof *texts);
     for (size_t i = 0; i < w->cron_count; i++) {
         crons[i] = w->crons[i];
         texts[i] = w->cron_texts[i];
     }
     w->crons = crons;
     w->cron_texts = texts;
-    for (size_t i = 0; i < list->count; i++)
+}
+
+static void add_crons(struct loader *l, const struct value *list)
+{
+    for (size_t i = 0; i < list->count && l->w->cron_count <= WORKFLOW_CRONS_MAX; i++) {
+        make_room(l);
         add_cron(l, list->items[i]);
+        if (l->w->cron_count > WORKFLOW_CRONS_MAX)
+            diag_add(l->diags, DIAG_VALUE_RANGE, list->items[i]->at,
+                     "the workflow: the schedule has more than %d cron expressions", WORKFLOW_CRONS_MAX);
+    }
 }
 
 static int by_number(const void *a, const void *b)

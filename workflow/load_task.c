@@ -23,8 +23,6 @@ struct draft *load_task_find(struct loader *l, const char *id)
     return d;
 }
 
-#define NEAR_MAX 50 /* looking through thousands of ids is for the first few problems only */
-
 const char *load_task_near(struct loader *l, const char *id)
 {
     if (l->diags->count > NEAR_MAX)

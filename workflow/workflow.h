@@ -14,6 +14,7 @@
 #define WORKFLOW_FOLDER "config/workflows" /* where a scheduler looks that is told nothing else */
 #define WORKFLOW_TASKS_MAX 10000
 #define WORKFLOW_INPUTS_MAX 1000
+#define WORKFLOW_CRONS_MAX 1000
 #define WORKFLOW_ID_MAX 200 /* [A-Za-z0-9_.~:+-]+ */
 
 enum catchup { CATCHUP_NONE, CATCHUP_LATEST, CATCHUP_ALL };

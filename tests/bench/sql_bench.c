@@ -118,7 +118,8 @@ int main(int argc, char **argv)
     require(PQstatus(conn) == CONNECTION_OK);
     run("DELETE FROM metrics WHERE run_uuid = '" RUN "'");
     run("DELETE FROM latest_metrics WHERE run_uuid = '" RUN "'");
-    run("INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage, status) VALUES ('" RUN "', 0, 'active', 'RUNNING') ON CONFLICT DO NOTHING");
+    run("INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage, status) VALUES ('" RUN "', 0, 'active', 'RUNNING')"
+        " ON CONFLICT DO NOTHING");
     prepare_all();
     require(PQenterPipelineMode(conn));
     double began = seconds_now();

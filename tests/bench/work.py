@@ -164,8 +164,8 @@ def track(stage, count, batches):
     single = count / (time.monotonic() - began)
     began = time.monotonic()
     for batch in range(batches):
-        post("runs/log-batch", {"run_id": run, "metrics": [{"key": f"b{i % 10}", "value": i, "timestamp": batch, "step": batch * METRICS + i}
-                                                           for i in range(METRICS)]})
+        values = [{"key": f"b{i % 10}", "value": i, "timestamp": batch, "step": batch * METRICS + i} for i in range(METRICS)]
+        post("runs/log-batch", {"run_id": run, "metrics": values})
     whole = batches * METRICS / (time.monotonic() - began)
     connection.close()
     return {"single": single, "batch": whole}
@@ -210,8 +210,8 @@ def rows(result):
         out.append([f"bare spawn, {SLOTS} at a time", f"{median(one, lambda r: r['spawn']['rate']):.0f}", "1.00",
                     f"{median(one, lambda r: r['spawn']['seconds']):.2f}"])
         for kind in KINDS:
-            out.append([f"{kind} tasks, {one['database']}", f"{median(one, lambda r: r[kind]['rate']):.0f}",
-                        f"{median(one, lambda r: r[kind]['rate'] / r['spawn']['rate']):.2f}", f"{median(one, lambda r: r[kind]['seconds']):.2f}"])
+            rate, ratio = median(one, lambda r: r[kind]["rate"]), median(one, lambda r: r[kind]["rate"] / r["spawn"]["rate"])
+            out.append([f"{kind} tasks, {one['database']}", f"{rate:.0f}", f"{ratio:.2f}", f"{median(one, lambda r: r[kind]['seconds']):.2f}"])
     return out
 
 
@@ -242,8 +242,9 @@ def markdown_table(table):
 
 def markdown(result):
     known = result["machine"]
-    return (f"Measured {result['date']} by `{result['command']}`, {len(result['work'][0]['rounds'])} rounds; load average "
-            f"{known['load_before']} before, {known['load_after']} after.\n\n{markdown_table(rows(result))}\n\n{markdown_table(track_rows(result))}")
+    head = (f"Measured {result['date']} by `{result['command']}`, {len(result['work'][0]['rounds'])} rounds; load average "
+            f"{known['load_before']} before, {known['load_after']} after.")
+    return "\n\n".join([head, markdown_table(rows(result)), markdown_table(track_rows(result))])
 
 
 def main():
@@ -259,9 +260,9 @@ def main():
     try:
         machine.require_disk(scratch)
         facts = {"load_before": machine.load()}
-        result = {"date": time.strftime("%Y-%m-%d"), "command": "make bench" + (" (short)" if args.short else ""), "machine": facts, "work": [
-            measure(args, scratch, "SQLite", {"scheduler": "sqlite:scheduler.db", "tracker": "sqlite:tracker.db"}, None),
-            measure(args, scratch, "PostgreSQL", {"scheduler": server.url, "tracker": server.url}, server.url)]}
+        result = {"date": time.strftime("%Y-%m-%d"), "command": "make bench" + (" (short)" if args.short else ""), "machine": facts}
+        result["work"] = [measure(args, scratch, "SQLite", {"scheduler": "sqlite:scheduler.db", "tracker": "sqlite:tracker.db"}, None),
+                          measure(args, scratch, "PostgreSQL", {"scheduler": server.url, "tracker": server.url}, server.url)]
         facts.update(machine.facts_after())
     finally:
         server.close()

@@ -252,6 +252,7 @@ static const char *run_state(struct rig *r, const char *run_id)
     return query(r, "SELECT state FROM lineshaft_workflow_run WHERE run_id = $1", run_id, NULL);
 }
 
+static int64_t runs_of(struct rig *r, const char *workflow) __attribute__((unused));
 static int64_t runs_of(struct rig *r, const char *workflow)
 {
     return strtoll(query(r, "SELECT count(*) FROM lineshaft_workflow_run WHERE workflow = $1", workflow, NULL), NULL, 10);
