@@ -9,7 +9,8 @@
 #include "lib/topic.h"
 #include "lib/xmem.h"
 
-static const char SCHEDULER[] = "scheduler", WORKFLOWS[] = "workflows", QUEUED[] = "task.queued";
+static const char SCHEDULER[] = "scheduler", WORKFLOWS[] = "workflows", POOLS[] = "pools", QUEUED[] = "task.queued";
+static const char POOL_DEFAULT[] = "default"; /* every scheduler has it */
 
 /* ---- files ---- */
 
@@ -28,6 +29,9 @@ void check_workflows_fini(struct check_workflows *all)
         diag_list_fini(&all->items[i]->diags);
         free(all->items[i]);
     }
+    for (size_t i = 0; i < all->pools.count; i++)
+        free(all->pools.items[i]);
+    free(all->pools.items);
     free(all->items);
     *all = (struct check_workflows){0};
 }
@@ -58,22 +62,37 @@ static void load_folder(struct check_workflows *all, const struct topology_node 
     workflow_paths_free(&paths);
 }
 
-/* The folders and files of a scheduler. */
+/* The value of an option in the kind's struct; NULL: the kind has none of that name and type. */
+static const void *option_value(const struct kind *kind, const void *options, const char *name, enum kind_option_type type)
+{
+    const struct kind_option *o = kind->options;
+    while (o && o->name && strcmp(o->name, name))
+        o++;
+    return o && o->name && o->type == type ? (const char *) options + o->offset : NULL;
+}
+
+static void add_pools(struct text_list *pools, const struct kind_text_map *own)
+{
+    pools->items = xrealloc(pools->items, (pools->count + own->count + 1) * sizeof(*pools->items));
+    for (size_t i = 0; i < own->count; i++)
+        pools->items[pools->count++] = xstrdup(own->keys[i]);
+    pools->items[pools->count] = NULL;
+}
+
+/* The folders and files of a scheduler, and its pools. */
 static void load_node(struct check_workflows *all, const struct topology_node *n, struct diag_list *diags)
 {
-    const struct kind_option *o = n->builtin->options;
-    while (o && o->name && strcmp(o->name, WORKFLOWS))
-        o++;
-    if (!o || !o->name || o->type != KIND_TEXTS)
-        return;
     struct ls_error err = {0};
     void *options = xcalloc(1, n->builtin->options_size);
     if (!kind_options_read(n->builtin, n->options, options, &err)) {
-        const struct kind_texts *texts = (const void *) ((const char *) options + o->offset);
-        for (size_t i = 0; i < texts->count; i++)
+        const struct kind_texts *texts = option_value(n->builtin, options, WORKFLOWS, KIND_TEXTS);
+        const struct kind_text_map *pools = option_value(n->builtin, options, POOLS, KIND_TEXT_MAP);
+        for (size_t i = 0; texts && i < texts->count; i++)
             load_folder(all, n, texts->items[i], diags);
-        if (!texts->items)
+        if (texts && !texts->items)
             load_folder(all, n, WORKFLOW_FOLDER, diags);
+        if (pools)
+            add_pools(&all->pools, pools);
     }
     kind_options_free(n->builtin, options);
     free(options);
@@ -189,10 +208,29 @@ static void check_trigger(const struct wiring *w, const struct trigger *trigger,
     diag_hint(d, "add the topic to a stream; a trigger reads streams, so that it misses nothing");
 }
 
+static void check_pool(const struct wiring *w, const struct task *task, struct diag_list *diags)
+{
+    const struct text_list *pools = &w->all->pools;
+    if (!strcmp(task->pool, POOL_DEFAULT))
+        return;
+    for (size_t i = 0; i < pools->count; i++)
+        if (!strcmp(pools->items[i], task->pool))
+            return;
+    struct diag *d = diag_add(diags, DIAG_POOL_UNKNOWN, task->place,
+                              "task \"%.60s\" takes slots of the pool \"%.60s\", which no scheduler in %s has: nothing limits it",
+                              task->id, task->pool, w->t->file);
+    const char *near = pools->items ? diag_nearest(task->pool, (const char *const *) pools->items) : NULL;
+    if (near)
+        diag_hint(d, "did you mean \"%s\"?", near);
+    else
+        diag_hint(d, "give it to the scheduler: pools: { %.60s: 2 }", task->pool);
+}
+
 /* A topic with a template in it is known when the task runs. */
 static void check_task(const struct wiring *w, const struct task *task, struct diag_list *diags)
 {
     const char *near;
+    check_pool(w, task, diags);
     if (task->type == TASK_COMMAND || strstr(task->topic, "{{"))
         return;
     if (task->type == TASK_EVENT) {

@@ -280,7 +280,8 @@ static int expand_macro(struct reader *r, const char **text)
             return 0;
         }
     return fail_expression(r, start,
-                           "the macros are @yearly @annually @quarterly @monthly @weekly @daily @midnight @hourly");
+                           "the macros are @yearly @annually @quarterly @monthly @weekly @daily @midnight @hourly; "
+                           "a single time is {at: TIME}");
 }
 
 int cron_parse(const char *text, struct cron *cron, int *column, struct ls_error *err)

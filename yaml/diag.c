@@ -74,6 +74,7 @@ const struct diag_kind DIAG_KINDS[DIAG_CODE_COUNT] = {
     [DIAG_FAILURE_HIDDEN] = {"failure-hidden", DIAG_WARNING, false},
     [DIAG_TRIGGER_UNROUTED] = {"trigger-unrouted", DIAG_WARNING, false},
     [DIAG_EVENT_UNTAKEN] = {"event-untaken", DIAG_WARNING, false},
+    [DIAG_POOL_UNKNOWN] = {"pool-unknown", DIAG_WARNING, false},
 };
 /* clang-format on */
 

@@ -258,7 +258,7 @@ static void make(struct flow *flow, int64_t tick_ms)
     struct run_spec spec = {.trigger = "schedule", .logical_ms = tick_ms};
     bool existing = false, dropped = false;
     if (!run_create(flow, &spec, &existing, &dropped, &err) && !existing && !dropped)
-        logger_put(LEVEL_WARN, "tick", err.text, "workflow=%s", flow->id);
+        logger_put(LEVEL_INFO, "tick-without-run", err.text, "workflow=%s", flow->id);
     engine_count(e, METRIC_TICKS, 1);
     engine_count(e, METRIC_TICK_LATE_MS, now_wall(e) - tick_ms);
 }
