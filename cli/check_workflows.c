@@ -63,7 +63,8 @@ static void load_folder(struct check_workflows *all, const struct topology_node 
 }
 
 /* The value of an option in the kind's struct; NULL: the kind has none of that name and type. */
-static const void *option_value(const struct kind *kind, const void *options, const char *name, enum kind_option_type type)
+static const void *option_value(const struct kind *kind, const void *options, const char *name,
+                                enum kind_option_type type)
 {
     const struct kind_option *o = kind->options;
     while (o && o->name && strcmp(o->name, name))

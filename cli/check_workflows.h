@@ -19,8 +19,8 @@ struct check_workflows {
 /* check_workflow_load reads one file. */
 struct checked_workflow *check_workflow_load(struct check_workflows *all, const char *path);
 /* check_workflows_load reads all files of the nodes of kind `scheduler`, and checks them against the topology:
- * events that no stream keeps or nobody takes, requests that nobody serves, pools that there are not. Problems with the folders go to `diags`,
- * whose source is the topology. */
+ * events that no stream keeps or nobody takes, requests that nobody serves, pools that there are not. Problems with
+ * the folders go to `diags`, whose source is the topology. */
 void check_workflows_load(struct check_workflows *all, const struct topology *t, struct diag_list *diags);
 void check_workflows_fini(struct check_workflows *all);
 

@@ -7,23 +7,27 @@
 #include "nodes/runner/runner.h"
 
 #define CLAIM_TIMEOUT_MS 5000
-#define PAUSE_MS 250 /* before a claim is asked again; doubles */
+#define PAUSE_MS 250 /* before a claim, or the introduction, is tried again; doubles */
 #define PAUSE_MAX_MS 4000
 #define RENEW_TIMEOUT_MAX_MS 10000
 #define RENEW_AGAIN_MS 1000
-#define HELLO_EVERY_MS 4000
 #define LEASE_MIN_MS 100
 #define KEEPER_PATIENCE_MS                                                                                             \
     2000 /* a keeper that has not ended its command so long after it had to, is stopped or stuck */
 
 /* ---- claims ---- */
 
+static int longer(int pause_ms)
+{
+    return !pause_ms ? PAUSE_MS : pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
+}
+
 static void ask_later(struct try *try)
 {
     struct runner *r = try->runner;
     runner_count(r, METRIC_CLAIM_RETRIES, 1);
     node_working(r->node, try->subscription, try->seq);
-    try->pause_ms = !try->pause_ms ? PAUSE_MS : try->pause_ms * 2 < PAUSE_MAX_MS ? try->pause_ms * 2 : PAUSE_MAX_MS;
+    try->pause_ms = longer(try->pause_ms);
     node_timer_set(r->node, &try->again, try->pause_ms);
 }
 
@@ -192,6 +196,7 @@ static void on_renewed(void *arg, const json_t *answer, const struct ls_error *e
     if (lease_ms >= LEASE_MIN_MS)
         r->lease_ms = lease_ms;
     if (nobody || lease_ms >= LEASE_MIN_MS) {
+        runner_count(r, METRIC_RENEWALS, 1);
         extend(r);
         again = r->lease_ms / 3 - (boot_ms() - r->renewal_sent_at);
         stop_named(r, json_object_get(answer, "stop"));
@@ -206,8 +211,10 @@ static void on_renewed(void *arg, const json_t *answer, const struct ls_error *e
         introduced(r);
     if (has_tries(r))
         node_timer_set(r->node, &r->renew, again > 10 ? again : 10);
-    if (!r->introduced)
-        node_timer_set(r->node, &r->hello, HELLO_EVERY_MS);
+    if (!r->introduced) {
+        r->hello_pause_ms = longer(r->hello_pause_ms);
+        node_timer_set(r->node, &r->hello, r->hello_pause_ms);
+    }
 }
 
 void claim_renew(struct runner *r)

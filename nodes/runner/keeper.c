@@ -37,6 +37,7 @@ struct keeper {
     pid_t main;
     int record_fd, output_fd; /* output_fd: the reading end, held only */
     int64_t kill_after, end_at, lease_kill_at;
+    int64_t wished_kill_at; /* of what is to end, if the lease allows it */
     int64_t kill_at, sweep_ms;
     struct word ended;
 };
@@ -90,12 +91,24 @@ static void set_timer(struct keeper *k)
     timerfd_settime(k->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+static bool is_killing(const struct keeper *k)
+{
+    return k->sweep_ms > SWEEP_EVERY_MS;
+}
+
+static void set_kill(struct keeper *k)
+{
+    if (!is_killing(k))
+        k->kill_at = k->wished_kill_at < k->lease_kill_at ? k->wished_kill_at : k->lease_kill_at;
+}
+
 static void begin_end(struct keeper *k, enum keeper_why why, int64_t kill_at)
 {
     if (!k->main_ended)
         k->ended.why = why;
-    if (!k->ending || kill_at < k->kill_at)
-        k->kill_at = kill_at;
+    if (!k->ending || kill_at < k->wished_kill_at)
+        k->wished_kill_at = kill_at;
+    set_kill(k);
     if (!k->ending || why == WHY_LEASE || why == WHY_RUNNER) {
         if (k->main_ended)
             descend_signal(getpid(), SIGTERM, NULL, 0);
@@ -114,11 +127,6 @@ static void kill_all(struct keeper *k)
     descend_signal(getpid(), SIGKILL, NULL, 0);
     k->kill_at = boot_ms() + k->sweep_ms;
     k->sweep_ms = k->sweep_ms * 2 < SWEEP_EVERY_MAX_MS ? k->sweep_ms * 2 : SWEEP_EVERY_MAX_MS;
-}
-
-static bool is_killing(const struct keeper *k)
-{
-    return k->sweep_ms > SWEEP_EVERY_MS;
 }
 
 static void close_try(struct keeper *k)
@@ -174,9 +182,9 @@ static void reap(struct keeper *k)
     }
     if (k->main_ended && !main_before && k->runs && !is_killing(k)) { /* what it left in the background */
         int64_t at = boot_ms() + k->kill_after;
-        at = at < k->kill_at ? at : k->kill_at; /* it may have been told to stop before */
+        at = at < k->wished_kill_at ? at : k->wished_kill_at; /* it may have been told to stop before */
         k->ending = false;
-        begin_end(k, WHY_ITSELF, at < k->lease_kill_at ? at : k->lease_kill_at);
+        begin_end(k, WHY_ITSELF, at);
     } else if (is_killing(k)) {
         k->kill_at = 0; /* it may have left children of its own: look again at once */
     }
@@ -198,7 +206,7 @@ static void on_timer(struct keeper *k)
     if (k->ending && now >= k->kill_at)
         kill_all(k);
     else if (!k->ending && now >= k->end_at)
-        begin_end(k, WHY_LEASE, k->lease_kill_at);
+        begin_end(k, WHY_LEASE, now + k->kill_after);
 }
 
 /* ---- orders ---- */
@@ -244,7 +252,7 @@ static void on_start(struct keeper *k, const struct order *order, const int fds[
     k->kill_after = order->kill_after;
     k->end_at = order->end_at;
     k->lease_kill_at = order->kill_at;
-    k->kill_at = NEVER;
+    k->kill_at = k->wished_kill_at = NEVER;
     k->sweep_ms = SWEEP_EVERY_MS;
     k->output_fd = fds[1];
     k->record_fd = fds[3];
@@ -268,9 +276,10 @@ static void on_order(struct keeper *k, const struct order *order)
     if (order->kind == ORDER_LEASE) {
         k->end_at = order->end_at;
         k->lease_kill_at = order->kill_at;
+        if (k->ending)
+            set_kill(k);
     } else if (order->kind == ORDER_STOP) {
-        int64_t at = boot_ms() + order->kill_after;
-        begin_end(k, WHY_STOPPED, at < k->lease_kill_at ? at : k->lease_kill_at);
+        begin_end(k, WHY_STOPPED, boot_ms() + order->kill_after);
     }
 }
 
@@ -279,8 +288,7 @@ static void on_runner_gone(struct keeper *k)
     k->runner_gone = true;
     if (!k->runs)
         return;
-    int64_t at = boot_ms() + k->kill_after;
-    begin_end(k, WHY_RUNNER, at < k->lease_kill_at ? at : k->lease_kill_at);
+    begin_end(k, WHY_RUNNER, boot_ms() + k->kill_after);
 }
 
 /* One message. */

@@ -41,6 +41,7 @@ static const struct kind_metric METRICS[] = {
     [METRIC_LOST] = {"tries_lost_total", "tries among them that were lost: the lease, a keeper or a former process of this runner ended"},
     [METRIC_REFUSED] = {"claims_refused_total", "tries that the scheduler gave to another, or knows to be over"},
     [METRIC_CLAIM_RETRIES] = {"claim_retries_total", "claims that were not answered and asked again"},
+    [METRIC_RENEWALS] = {"renewals_total", "renewals of the lease, by the scheduler or because none is there"},
     [METRIC_RENEWALS_FAILED] = {"renewals_failed_total", "renewals of the lease that were not answered"},
     [METRIC_LOG_BYTES] = {"log_bytes_total", "bytes that commands wrote to their logs"},
     [METRIC_LOG_BYTES_UNSENT] = {"log_unsent_bytes_total", "bytes of them that did not go onto the bus"},

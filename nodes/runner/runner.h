@@ -108,6 +108,7 @@ struct runner {
     int64_t lease_ms;          /* as the scheduler said last; 0: never */
     struct timer renew, hello; /* hello: the first renewal, which tells the new boot */
     bool renewing, introduced;
+    int hello_pause_ms;        /* before the next attempt; 0: there was none */
     int64_t renewal_sent_at; /* boot_ms */
     json_t *former_tries;    /* ids of former tries whose end is stored; until the introduction */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests in, over the bus or over HTTP, and their answers out: after the commit, long ones in parts, as far as there is credit. */
+/* Requests in, over the bus or over HTTP, and their answers out: after the commit, long ones in parts, as far as
+ * there is credit. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +13,7 @@
 struct answer {
     LIST_ENTRY(answer) link;
     struct ls_call *call;
-    json_t *body;        /* NULL: failed, `err` */
+    json_t *body; /* NULL: failed, `err` */
     struct ls_error err;
     struct buf text;
     size_t sent;
@@ -111,7 +112,10 @@ void answers_cancelled(struct ls_call *call)
 
 static int hex_of(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* Percent-encoding (RFC 3986, 2.1); in a query a plus is a space. Text that is not UTF-8 is left out. */
@@ -119,7 +123,8 @@ static void put_decoded(json_t *into, const char *key, struct ls_slice text, boo
 {
     struct buf out = {0};
     for (size_t i = 0; i < text.len; i++) {
-        bool escape = text.data[i] == '%' && text.len - i > 2 && hex_of(text.data[i + 1]) >= 0 && hex_of(text.data[i + 2]) >= 0;
+        bool escape =
+            text.data[i] == '%' && text.len - i > 2 && hex_of(text.data[i + 1]) >= 0 && hex_of(text.data[i + 2]) >= 0;
         if (escape) {
             buf_add_byte(&out, (uint8_t) (hex_of(text.data[i + 1]) * 16 + hex_of(text.data[i + 2])));
             i += 2;
@@ -179,7 +184,8 @@ static void read_http(json_t *into, const struct ls_event *request, struct ls_sl
         return;
     for (const struct kind_route *route = kind_scheduler.routes; route->method; route++) {
         json_auto_t *found = json_object();
-        if (!ls_slice_is(method, route->method) || !ls_slice_is(request->topic, route->topic) || !put_path(found, route->path, path))
+        if (!ls_slice_is(method, route->method) || !ls_slice_is(request->topic, route->topic) ||
+            !put_path(found, route->path, path))
             continue;
         if (ls_event_attribute(request, "query", &query))
             put_query(into, query);
@@ -210,7 +216,8 @@ static json_t *read_request(const struct ls_event *request, struct ls_error *err
     return body;
 }
 
-enum ls_verdict answers_request(struct scheduler *s, struct ls_call *call, const struct ls_event *request, struct ls_error *err)
+enum ls_verdict answers_request(struct scheduler *s, struct ls_call *call, const struct ls_event *request,
+                                struct ls_error *err)
 {
     char topic[201];
     json_auto_t *body = read_request(request, err);

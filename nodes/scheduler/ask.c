@@ -23,18 +23,15 @@ static void asking_free(struct asking *a)
     free(a);
 }
 
-/* An object, or nothing at all. */
-static json_t *read_outputs(const struct buf *body, struct ls_error *err)
+/* An object is the outputs; any other answer is well too, and has none. */
+static json_t *read_outputs(const struct buf *body)
 {
-    json_t *json = body->len ? node_json(ls_bytes(body->data, body->len), err) : json_object();
-    if (!json)
-        error_wrap(err, "the answer");
-    if (json && !json_is_object(json)) {
-        json_decref(json);
-        error_set(err, "BAD_VALUE", "the answer is no object, so that it has no outputs");
-        return NULL;
-    }
-    return json;
+    struct ls_error ignored;
+    json_t *json = node_json(ls_bytes(body->data, body->len), &ignored);
+    if (json_is_object(json))
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 static void finish(struct asking *a, const struct ls_error *failure)
@@ -47,9 +44,9 @@ static void finish(struct asking *a, const struct ls_error *failure)
     else if (failure)
         err = *failure;
     else
-        outputs = read_outputs(&a->body, &err);
+        outputs = read_outputs(&a->body);
     if (e->db)
-        engine_answered(e, a->try_id, outputs, outputs ? NULL : &err);
+        engine_answered(e, a->try_id, outputs, err.name[0] ? &err : NULL);
     json_decref(outputs);
     asking_free(a);
 }
@@ -74,8 +71,11 @@ void ask_service(void *scheduler, const struct try *try, int64_t timeout_ms)
     struct asking *a = xcalloc(1, sizeof *a);
     struct ls_error err = {0};
     char *subject = xasprintf("%s/%s/%s", run->flow->id, run->id, try->job->task->id);
-    const struct ls_event request = {.topic = ls_str(try->topic), .id = ls_str(try->id), .subject = ls_str(subject),
-                                     .traceparent = ls_str(run->traceparent), .correlationid = ls_str(run->correlationid),
+    const struct ls_event request = {.topic = ls_str(try->topic),
+                                     .id = ls_str(try->id),
+                                     .subject = ls_str(subject),
+                                     .traceparent = ls_str(run->traceparent),
+                                     .correlationid = ls_str(run->correlationid),
                                      .body = ls_str(try->body)};
     const struct ls_request_options options = {.timeout_ms = timeout_ms > 3600000 ? 3600000 : (int) timeout_ms};
     a->scheduler = s;
@@ -92,15 +92,15 @@ void ask_stop(void *scheduler, const char *try_id)
     struct scheduler *s = scheduler;
     struct asking *a;
     LIST_FOREACH(a, &s->askings, link)
-        if (strcmp(a->try_id, try_id) == 0)
-            ls_request_cancel(node_client(s->node), a->request);
+    if (strcmp(a->try_id, try_id) == 0)
+        ls_request_cancel(node_client(s->node), a->request);
 }
 
 void asks_stop(struct scheduler *s)
 {
     struct asking *a;
     LIST_FOREACH(a, &s->askings, link)
-        ls_request_cancel(node_client(s->node), a->request);
+    ls_request_cancel(node_client(s->node), a->request);
 }
 
 void asks_free(struct scheduler *s)
@@ -114,6 +114,6 @@ size_t asks_open(const struct scheduler *s)
     const struct asking *a;
     size_t count = 0;
     LIST_FOREACH(a, &s->askings, link)
-        count++;
+    count++;
     return count;
 }

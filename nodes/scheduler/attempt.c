@@ -20,7 +20,9 @@ static uint64_t key_of(const char *id)
 struct try *attempt_find(const struct engine *e, const char *id)
 {
     struct try *try = map_get(&e->try_map, key_of(id));
-    return try && strcmp(try->id, id) == 0 ? try : NULL;
+    return try && strcmp(try->id, id) == 0 ?
+    try : NULL
+        ;
 }
 
 static void on_lease(void *arg, struct timer *timer);
@@ -81,8 +83,9 @@ static void on_lease(void *arg, struct timer *timer)
         attempt_lease(try, RUN_OUT_AGAIN_MS);
         return;
     }
-    logger_put(LEVEL_WARN, "try-lost", "its runner was silent for longer than its lease", "try=%s runner=%s workflow=%s task=%s", try->id,
-               try->runner, try->job->run->flow->id, try->job->task->id);
+    logger_put(LEVEL_WARN, "try-lost", "its runner was silent for longer than its lease",
+               "try=%s runner=%s workflow=%s task=%s", try->id, try->runner, try->job->run->flow->id,
+               try->job->task->id);
     attempt_ended(try, &(struct outcome){.reason = "lost", .cpu_ms = -1, .memory_bytes = -1});
 }
 
@@ -139,9 +142,16 @@ void attempt_ended(struct try *try, const struct outcome *outcome)
     char text[120];
     size_t bytes = o.ok && o.outputs ? json_dumpb(o.outputs, NULL, 0, JSON_COMPACT) : 0;
     if (bytes > OUTPUTS_MAX) {
-        snprintf(text, sizeof text, "its outputs are %zu bytes; at most %d: put large results into a file", bytes, OUTPUTS_MAX);
-        o = (struct outcome){.reason = "outputs", .error = text, .log = o.log, .start_ms = o.start_ms, .end_ms = o.end_ms, .final = true,
-                             .cpu_ms = -1, .memory_bytes = -1};
+        snprintf(text, sizeof text, "its outputs are %zu bytes; at most %d: put large results into a file", bytes,
+                 OUTPUTS_MAX);
+        o = (struct outcome){.reason = "outputs",
+                             .error = text,
+                             .log = o.log,
+                             .start_ms = o.start_ms,
+                             .end_ms = o.end_ms,
+                             .final = true,
+                             .cpu_ms = -1,
+                             .memory_bytes = -1};
     }
     if (!o.ok && strcmp(o.reason, "lost") == 0)
         engine_count(engine_of(job->run), METRIC_TRIES_LOST, 1);
@@ -184,8 +194,10 @@ void attempt_resume(struct try *try)
     if (try->boot)
         attempt_lease(try, lease_with_grace(engine_of(job->run)));
     else if (job->task->type == TASK_REQUEST)
-        attempt_ended(try, &(struct outcome){.reason = "lost", .error = "the scheduler was started anew while it waited for the answer", .cpu_ms = -1,
-                                         .memory_bytes = -1});
+        attempt_ended(try, &(struct outcome){.reason = "lost",
+                                             .error = "the scheduler was started anew while it waited for the answer",
+                                             .cpu_ms = -1,
+                                             .memory_bytes = -1});
 }
 
 /* ---- what the bus says to tries without a runner ---- */
@@ -193,7 +205,11 @@ void attempt_resume(struct try *try)
 void engine_answered(struct engine *e, const char *try_id, json_t *outputs, const struct ls_error *err)
 {
     struct try *try = attempt_find(e, try_id);
-    struct outcome o = {.ok = !err, .reason = err ? "request" : "answer", .error = err ? err->text : NULL, .outputs = outputs, .cpu_ms = -1,
+    struct outcome o = {.ok = !err,
+                        .reason = err ? "request" : "answer",
+                        .error = err ? err->text : NULL,
+                        .outputs = outputs,
+                        .cpu_ms = -1,
                         .memory_bytes = -1};
     if (!try)
         return;
@@ -208,6 +224,9 @@ void engine_stored(struct engine *e, const char *try_id, const struct ls_error *
 {
     struct try *try = attempt_find(e, try_id);
     if (try)
-        attempt_ended(try, &(struct outcome){.ok = !err, .reason = err ? "refused" : "stored", .error = err ? err->text : NULL, .cpu_ms = -1,
-                                         .memory_bytes = -1});
+        attempt_ended(try, &(struct outcome){.ok = !err,
+                                             .reason = err ? "refused" : "stored",
+                                             .error = err ? err->text : NULL,
+                                             .cpu_ms = -1,
+                                             .memory_bytes = -1});
 }

@@ -89,13 +89,13 @@ static void clean(struct engine *e)
     struct job *job;
     struct try *try, *next;
     STAILQ_FOREACH(flow, &e->dirty_flows, dirty_link)
-        flow->dirty = false;
+    flow->dirty = false;
     STAILQ_FOREACH(run, &e->dirty_runs, dirty_link)
-        run->dirty = false;
+    run->dirty = false;
     STAILQ_FOREACH(job, &e->dirty_jobs, dirty_link)
-        job->dirty = false;
+    job->dirty = false;
     STAILQ_FOREACH(job, &e->settled, settled_link)
-        job->settled = false;
+    job->settled = false;
     for (try = STAILQ_FIRST(&e->dirty_tries); try; try = next) {
         next = STAILQ_NEXT(try, dirty_link);
         try->dirty = false;
@@ -118,8 +118,8 @@ static void clean(struct engine *e)
 
 /* ---- life ---- */
 
-void engine_open(struct engine *e, const struct engine_ports *ports, const struct scheduler_options *options, const char *name,
-                 int64_t *counters)
+void engine_open(struct engine *e, const struct engine_ports *ports, const struct scheduler_options *options,
+                 const char *name, int64_t *counters)
 {
     e->ports = ports;
     e->options = options;
@@ -189,8 +189,10 @@ static void revive(struct engine *e)
 {
     struct flow *flow;
     struct run *run;
-    LIST_FOREACH(flow, &e->flows, link) {
-        TAILQ_FOREACH(run, &flow->running, link) {
+    LIST_FOREACH(flow, &e->flows, link)
+    {
+        TAILQ_FOREACH(run, &flow->running, link)
+        {
             if (!run->jobs)
                 run_make_jobs(run);
             run_recount(run);
@@ -199,17 +201,17 @@ static void revive(struct engine *e)
                 job_arm(&run->jobs[i]);
         }
         TAILQ_FOREACH(run, &flow->queued, link)
-            if (run->jobs)
-                run_recount(run);
+        if (run->jobs)
+            run_recount(run);
     }
 }
 
 int engine_load(struct engine *e, struct db *db, struct ls_error *err)
 {
     e->db = db;
-    e->turned_mono = now_mono(e);
-    e->history_at_mono = e->turned_mono;
-    if (store_read_meta(e, err) || store_read_flows(e, err) || store_read_live(e, err) || positions_read(e, err) || outbox_load(e, err)) {
+    e->due_mono = e->history_at_mono = now_mono(e);
+    if (store_read_meta(e, err) || store_read_flows(e, err) || store_read_live(e, err) || positions_read(e, err) ||
+        outbox_load(e, err)) {
         engine_reset(e);
         return -1;
     }
@@ -280,8 +282,8 @@ static void ask_services(struct engine *e)
 
 static int commit(struct engine *e, struct ls_error *err)
 {
-    if (db_begin(e->db, err) || store_write(e, err) || positions_write(e, err) || seen_write(e, err) || outbox_write(e, err) ||
-        db_commit(e->db, err)) {
+    if (db_begin(e->db, err) || store_write(e, err) || positions_write(e, err) || seen_write(e, err) ||
+        outbox_write(e, err) || db_commit(e->db, err)) {
         db_rollback(e->db);
         return -1;
     }
@@ -305,9 +307,9 @@ static int forget_history(struct engine *e, int64_t now, struct ls_error *err)
 int engine_turn(struct engine *e, int64_t *due_mono, struct ls_error *err)
 {
     int64_t now = now_mono(e);
-    if (now - e->turned_mono > e->options->lease / 4) /* this process slept: what runners said meanwhile is still unread */
+    if (now > e->due_mono &&
+        now - e->due_mono > e->options->lease / 4) /* it slept: what runners said meanwhile is still unread */
         renew_leases(e);
-    e->turned_mono = now;
     fire(e, &e->mono, now);
     fire(e, &e->wall, now_wall(e));
     settle_all(e);
@@ -323,5 +325,6 @@ int engine_turn(struct engine *e, int64_t *due_mono, struct ls_error *err)
     *due_mono = e->changed ? now : heap_next(&e->mono); /* what was refused at once changes the next state */
     *due_mono = outbox_due(e) < *due_mono ? outbox_due(e) : *due_mono;
     *due_mono = e->history_at_mono < *due_mono ? e->history_at_mono : *due_mono;
+    e->due_mono = *due_mono;
     return 0;
 }

@@ -9,19 +9,19 @@
 #include "nodes/scheduler/options.h"
 #include "workflow/workflow.h"
 
-/* The engine: workflows, runs, jobs (a task within a run) and tries, and how their states change. It knows neither the bus nor the clock: both
- * are behind struct engine_ports, so that tests set the time and play the bus.
+/* The engine: workflows, runs, jobs (a task within a run) and tries, and how their states change. It knows neither the
+ * bus nor the clock: both are behind struct engine_ports, so that tests set the time and play the bus.
  *
- *   what comes in        engine_... functions change memory at once, mark what they changed, and tell events (outbox_tell)
- *   engine_turn          fires what is due, settles what follows, gives out slots, then writes everything that was marked, and the events, in one
- *                        transaction; after the commit events are published and requests asked
- *   engine_load          memory from the database: live runs only. A database that fails means engine_reset, and engine_load when it is back;
- *                        so memory is never ahead of the database but within a turn
+ *   what comes in   changes memory at once, marks what it changed (dirty_...), and tells events (outbox_tell_...)
+ *   engine_turn     fires what is due, settles what follows, gives out slots, then writes everything that was marked, and
+ *                   the events, in one transaction; after the commit events are published and requests asked
+ *   engine_load     memory from the database: live runs only. A database that fails means engine_reset, and engine_load
+ *                   when it is back; so memory is never ahead of the database but within a turn
  *
  * Times are ms since 1970 (wall) unless they say mono. 0 stands for "not yet" in optional times. */
 
 #define NO_TIME INT64_MIN
-#define CATCHUP_QUEUE_MAX 1000 /* runs of one workflow that catching up may have waiting */
+#define CATCHUP_QUEUE_MAX 1000  /* runs of one workflow that catching up may have waiting */
 #define OUTPUTS_MAX (256 << 10) /* bytes of a task's outputs as JSON */
 
 struct engine;
@@ -54,15 +54,16 @@ struct job {
     char *reason, *error;
     json_t *outputs;
     struct rule_counts counts;
-    struct try *try;      /* the live one; NULL: none */
-    struct timer timer;   /* the next attempt */
-    struct timer place;   /* among those that wait for a slot; due_ms is the order */
+    struct try *try;    /* the live one; NULL: none */
+    struct timer timer; /* the next attempt */
+    struct timer place; /* among those that wait for a slot; due_ms is the order */
     struct heap *waits_in;
     bool dirty, settled;
     STAILQ_ENTRY(job) dirty_link, settled_link;
 };
 
-struct try {
+struct
+try {
     char id[LS_ID_SIZE];
     struct job *job;
     enum task_state state; /* QUEUED, RUNNING, SUCCESS, FAILED */
@@ -72,9 +73,9 @@ struct try {
     int exit_code, signal;
     bool has_exit_code, has_signal;
     char *reason, *error, *log;
-    const char *stop_reason;  /* it was told to stop: "cancelled" or "timeout" */
+    const char *stop_reason; /* it was told to stop: "cancelled" or "timeout" */
     struct timer lease;
-    char *topic, *body;       /* REQUEST: what is asked after the commit */
+    char *topic, *body;        /* REQUEST: what is asked after the commit */
     bool to_ask, asking, over; /* over: freed after the commit */
     bool dirty;
     STAILQ_ENTRY(try) dirty_link, ask_link;
@@ -86,21 +87,21 @@ struct run {
     struct definition *definition;
     char *id;
     enum run_state state;
-    char *reason;             /* of a stopped or failed run: cancelled, timeout, tasks */
+    char *reason; /* of a stopped or failed run: cancelled, timeout, tasks */
     char *error;
-    const char *trigger;      /* schedule, manual, event, backfill */
+    const char *trigger;                                    /* schedule, manual, event, backfill */
     int64_t logical_ms, interval_start_ms, interval_end_ms; /* NO_TIME: none */
     int64_t queued_ms, start_ms, end_ms;
     json_t *inputs;
     char *note, *event_id, *event_topic, *traceparent, *correlationid;
     bool stopping;
-    struct job *jobs;         /* by task index; NULL until it first starts */
+    struct job *jobs; /* by task index; NULL until it first starts */
     size_t jobs_total, jobs_done, jobs_failed;
-    json_t *scope, *outputs;  /* what templates see; NULL until it is needed */
+    json_t *scope, *outputs; /* what templates see; NULL until it is needed */
     struct timer timeout;
     bool dirty, linked;
     STAILQ_ENTRY(run) dirty_link;
-    TAILQ_ENTRY(run) link;    /* flow->queued or flow->running, or engine->over */
+    TAILQ_ENTRY(run) link; /* flow->queued or flow->running, or engine->over */
 };
 TAILQ_HEAD(run_list, run);
 
@@ -112,14 +113,14 @@ struct flow {
     char *stored_hash;             /* of the definition last known to the database */
     bool paused;
     int64_t first_seen_ms, done_ms; /* done_ms: ticks up to there were handled */
-    int64_t failures;              /* failed runs in a row */
+    int64_t failures;               /* failed runs in a row */
     struct run_list queued, running;
     size_t queued_count, running_count;
     int64_t active_tasks;
-    struct heap waiting;           /* jobs that the workflow's own limits hold back */
+    struct heap waiting; /* jobs that the workflow's own limits hold back */
     struct timer tick;
     bool dirty, admitting;
-    bool held;                     /* ticks are due, but too many runs wait already */
+    bool held; /* ticks are due, but too many runs wait already */
     STAILQ_ENTRY(flow) dirty_link;
     LIST_ENTRY(flow) link;
 };
@@ -160,18 +161,18 @@ struct engine {
     char id[LS_ID_SIZE];          /* of the database */
     int64_t next_run, next_event; /* numbers */
     int64_t stored_run, stored_event;
-    uint64_t order;               /* of jobs that wait */
+    uint64_t order; /* of jobs that wait */
     bool connected;
-    bool draining;                /* nothing new is begun */
-    int64_t turned_mono;          /* when the last turn was */
+    bool draining;    /* nothing new is begun */
+    int64_t due_mono; /* when the last turn wanted the next at the latest */
 
     LIST_HEAD(, flow) flows;
     struct map flow_map, run_map, try_map; /* by XXH3 of ids; what is found is compared */
     LIST_HEAD(, definition) definitions;
-    struct run_list over;         /* finished within this turn: freed after the commit */
+    struct run_list over; /* finished within this turn: freed after the commit */
 
-    struct heap wall, mono;       /* timers by the clock of the wall, and by the one that only goes forward */
-    struct heap ready;            /* jobs that may get a slot */
+    struct heap wall, mono; /* timers by the clock of the wall, and by the one that only goes forward */
+    struct heap ready;      /* jobs that may get a slot */
     struct slot_pool *pools;
     size_t pool_count;
     int64_t active_tasks;
@@ -181,26 +182,28 @@ struct engine {
     STAILQ_HEAD(, try) dirty_tries, asks;
     STAILQ_HEAD(, flow) dirty_flows;
     struct outbox *outbox;
-    struct seen *seen;            /* of this turn (trigger.c) */
+    struct seen *seen; /* of this turn (trigger.c) */
     size_t seen_count, seen_room;
-    struct positions *positions;  /* of triggers (trigger.c) */
-    const char *cause;            /* id of the event that is being handled, for causationid */
-    bool changed;                 /* something is to be written */
-    struct ls_error broken;       /* a read failed within this turn: so does the turn */
+    struct positions *positions; /* of triggers (trigger.c) */
+    const char *cause;           /* id of the event that is being handled, for causationid */
+    bool changed;                /* something is to be written */
+    struct ls_error broken;      /* a read failed within this turn: so does the turn */
     int64_t history_at_mono;
 };
 
 /* ---- engine.c: life, turn ---- */
 
-void engine_open(struct engine *e, const struct engine_ports *ports, const struct scheduler_options *options, const char *name,
-                 int64_t *counters);
+void engine_open(struct engine *e, const struct engine_ports *ports, const struct scheduler_options *options,
+                 const char *name, int64_t *counters);
 void engine_close(struct engine *e);
-/* engine_load reads the state; then flows, runs, tries stand, and timers are set. Files are told by engine_definitions afterwards. */
+/* engine_load reads the state; then flows, runs, tries stand, and timers are set. Files are told by
+ * engine_definitions afterwards. */
 int engine_load(struct engine *e, struct db *db, struct ls_error *err);
 /* engine_reset forgets everything that came from the database. */
 void engine_reset(struct engine *e);
-/* engine_turn: see above. Returns 0 and the time (mono) of the next turn in *due_mono; -1 with *err if the database failed (then: engine_reset).
- * Nothing of what was told in this turn may be answered before it returned 0. */
+/* engine_turn: see above. Returns 0 and the time (mono) of the next turn in *due_mono; -1 with *err if the
+ * database failed (then: engine_reset). Nothing of what was told in this turn may be answered before it returned
+ * 0. */
 int engine_turn(struct engine *e, int64_t *due_mono, struct ls_error *err);
 int64_t engine_wall_due(const struct engine *e); /* when the first timer of the wall clock is due; INT64_MAX: none */
 /* engine_connected: the bus is there (again), or was lost. Leases do not end while it is away, and begin anew when it is back. */
@@ -232,14 +235,14 @@ const char *time_text(int64_t ms, char out[TIME_SIZE]); /* RFC 3339, without mil
 struct flow *flow_find(const struct engine *e, const char *id);
 struct flow *flow_new(struct engine *e, const char *id);
 void flow_free(struct flow *flow);
-/* engine_definitions takes the good definitions of all files (pointers stay the caller's until the engine drops its use of them by definition_drop):
- * workflows are made, changed, or removed. */
+/* engine_definitions takes the good definitions of all files (pointers stay the caller's until the engine drops
+ * its use of them by definition_drop): workflows are made, changed, or removed. */
 void engine_definitions(struct engine *e, struct definition *const *definitions, size_t count);
 void flow_pause(struct flow *flow, bool paused, const char *reason);
 void flow_arm(struct flow *flow); /* sets the timer of the next tick */
 int64_t flow_anchor(const struct flow *flow);
-/* definition_keep: the shared definition of that text; NULL with *err if it cannot be read any more. Count users by definition_use and _drop. */
-struct definition *definition_find(const struct engine *e, const char *hash);
+/* definition_keep: the shared definition of that text; NULL with *err if it cannot be read any more. Count users
+ * by definition_use and _drop. */
 struct definition *definition_add(struct engine *e, struct workflow_file **file);
 struct definition *definition_require(struct engine *e, const char *hash, struct ls_error *err);
 void definition_use(struct definition *definition);
@@ -248,26 +251,27 @@ void definition_drop(struct definition *definition);
 /* ---- run.c ---- */
 
 struct run_spec {
-    const char *id;          /* NULL: made of trigger and time */
+    const char *id; /* NULL: made of trigger and time */
     const char *trigger;
-    int64_t logical_ms;      /* NO_TIME: none */
-    json_t *inputs;          /* taken; NULL: none given */
+    int64_t logical_ms; /* NO_TIME: none */
+    json_t *inputs;     /* taken; NULL: none given */
     const char *note, *user;
     const char *event_id, *event_topic, *traceparent, *correlationid;
 };
-/* run_create makes a queued run. NULL with *err (FAILED, number 400 or 409). *existing (may be NULL) is set to whether the id was there already: then that
- * run is returned if it is live, else NULL without an error. `dropped`: the workflow's overlap policy let it fall. */
+/* run_create makes a queued run. NULL with *err (FAILED, number 400 or 409). *existing (may be NULL) is set to
+ * whether the id was there already: then that run is returned if it is live, else NULL without an error.
+ * `dropped`: the workflow's overlap policy let it fall. */
 struct run *run_create(struct flow *flow, struct run_spec *spec, bool *existing, bool *dropped, struct ls_error *err);
 struct run *run_find(const struct engine *e, const char *flow_id, const char *id);
-void run_link(struct run *run);      /* into the lists and maps of live runs */
+void run_link(struct run *run); /* into the lists and maps of live runs */
 void run_free(struct run *run);
 void run_make_jobs(struct run *run);
-void runs_admit(struct flow *flow);  /* starts queued runs while there is room */
-void run_recount(struct run *run);   /* counters and rule counts from the jobs' states */
+void runs_admit(struct flow *flow); /* starts queued runs while there is room */
+void run_recount(struct run *run);  /* counters and rule counts from the jobs' states */
 void run_stop(struct run *run, const char *reason, const char *why);
 void run_check_over(struct run *run);
 void run_arm_timeout(struct run *run);
-json_t *run_scope(struct run *run);  /* borrowed */
+json_t *run_scope(struct run *run); /* borrowed */
 /* run_clear sets jobs back to none and the run to queued; `which` by task index. A run that was loaded for this becomes live. */
 void run_clear(struct run *run, const bool *which, const char *user);
 
@@ -279,20 +283,20 @@ struct outcome {
     int exit_code, signal;
     bool has_exit_code, has_signal, final; /* final: not tried again */
     int64_t start_ms, end_ms;
-    double cpu_ms;            /* negative: unknown */
-    int64_t memory_bytes;     /* negative: unknown */
-    json_t *outputs;          /* borrowed */
+    double cpu_ms;        /* negative: unknown */
+    int64_t memory_bytes; /* negative: unknown */
+    json_t *outputs;      /* borrowed */
 };
 void job_init(struct job *job, struct run *run, const struct task *task);
 void job_fini(struct job *job);
 void job_tell_downstream(struct job *job); /* it is over: counts it in its run and in the tasks behind it */
 void job_stop(struct job *job, const char *reason);
-void job_consider(struct job *job);  /* by its trigger rule, when it is none */
-void job_begin(struct job *job);     /* it has got a slot */
+void job_consider(struct job *job); /* by its trigger rule, when it is none */
+void job_begin(struct job *job);    /* it has got a slot */
 void job_skip(struct job *job, enum task_state state, const char *reason);
 void job_cleared(struct job *job, const char *user);
 void jobs_settle(struct engine *e);
-void job_arm(struct job *job);       /* after a load: timers, slots, waiting */
+void job_arm(struct job *job); /* after a load: timers, slots, waiting */
 void attempt_started(struct try *try, int64_t start_ms);
 void attempt_ended(struct try *try, const struct outcome *outcome);
 void job_try_ended(struct job *job, const struct outcome *outcome); /* by attempt_ended: what it means for the job */
@@ -325,7 +329,8 @@ int64_t slots_of(const struct engine *e, const struct task *task); /* how many i
 
 void outbox_open(struct engine *e);
 void outbox_close(struct engine *e);
-/* outbox_tell adds an event about a run (or, `job` not NULL, a job; both NULL: a workflow) to this turn. Takes `more`, an object or NULL: further fields. */
+/* outbox_tell adds an event about a run (or, `job` not NULL, a job; both NULL: a workflow) to this turn. Takes
+ * `more`, an object or NULL: further fields. */
 void outbox_tell_flow(struct flow *flow, const char *topic, json_t *more);
 void outbox_tell_run(struct run *run, const char *topic, json_t *more);
 void outbox_tell_job(struct job *job, const char *topic, json_t *more);
@@ -348,12 +353,13 @@ int store_write(struct engine *e, struct ls_error *err); /* everything that is m
 int store_read_meta(struct engine *e, struct ls_error *err);
 int store_read_flows(struct engine *e, struct ls_error *err);
 int store_read_live(struct engine *e, struct ls_error *err);
-/* store_definition_text: NULL with *err if there is none. *path (may be NULL) is the file that it came from; both are the caller's. */
+/* store_definition_text: NULL with *err if there is none. *path (may be NULL) is the file that it came from; both
+ * are the caller's. */
 char *store_definition_text(struct engine *e, const char *hash, char **path, struct ls_error *err);
 /* store_hash_at: the hash of the workflow that last came from that file, the caller's; NULL: none. Fails by engine->broken. */
 char *store_hash_at(struct engine *e, const char *path);
-/* store_read_run reads one run with its jobs (and their last tries): not linked, the caller's (run_free). NULL without an error (err->name empty): there is
- * none. `id` NULL: the newest. */
+/* store_read_run reads one run with its jobs (and their last tries): not linked, the caller's (run_free). NULL
+ * without an error (err->name empty): there is none. `id` NULL: the newest. */
 struct run *store_read_run(struct engine *e, struct flow *flow, const char *id, struct ls_error *err);
 /* store_run_exists: EXISTS_ID, EXISTS_DATE or EXISTS_NOT. Fails by engine->broken. */
 enum exists { EXISTS_NOT, EXISTS_ID, EXISTS_DATE };
@@ -363,8 +369,10 @@ struct run_filter {
     const char *flow_id, *state; /* NULL: any */
     int64_t limit;
 };
-int store_list_runs(struct engine *e, const struct run_filter *filter, void (*fn)(void *arg, struct run *run), void *arg, struct ls_error *err);
-int store_list_tries(struct engine *e, const struct job *job, void (*fn)(void *arg, const struct try *try), void *arg, struct ls_error *err);
+int store_list_runs(struct engine *e, const struct run_filter *filter, void (*fn)(void *arg, struct run *run),
+                    void *arg, struct ls_error *err);
+int store_list_tries(struct engine *e, const struct job *job, void (*fn)(void *arg, const struct try *try), void *arg,
+                     struct ls_error *err);
 bool store_try_exists(struct engine *e, const char *id); /* fails by engine->broken */
 bool store_was_seen(struct engine *e, const char *flow_id, const char *key);
 int store_forget(struct engine *e, int64_t before_ms, struct ls_error *err); /* history; the number of runs removed */
@@ -408,7 +416,6 @@ int64_t lease_with_grace(const struct engine *e);
 /* ---- view.c, explain.c: what people see ---- */
 
 json_t *time_or_null(int64_t ms); /* null for 0 and NO_TIME */
-json_t *text_or_null(const char *text);
 json_t *view_flow(struct flow *flow, const char *path, struct ls_error *err);
 json_t *view_run(const struct run *run);
 json_t *view_job(const struct job *job, struct ls_error *err); /* with its tries */

@@ -23,7 +23,8 @@ static const char *when(int64_t ms, char text[TIME_SIZE])
 static void say_paused(const struct flow *flow, json_t *out)
 {
     if (flow->paused)
-        say(out, "the workflow is paused: nothing of it begins until it goes on (lineshaft workflow resume %s)", flow->id);
+        say(out, "the workflow is paused: nothing of it begins until it goes on (lineshaft workflow resume %s)",
+            flow->id);
 }
 
 /* ---- before it is ready ---- */
@@ -60,12 +61,15 @@ static void say_slots(const struct job *job, json_t *out)
     const struct flow *flow = job->run->flow;
     say_paused(flow, out);
     if (flow->active_tasks >= w->max_active_tasks)
-        say(out, "%lld tasks of the workflow are under way, which are all that it may have (max_active_tasks)", (long long) flow->active_tasks);
+        say(out, "%lld tasks of the workflow are under way, which are all that it may have (max_active_tasks)",
+            (long long) flow->active_tasks);
     if (pool && pool->used + slots_of(e, job->task) > pool->slots)
-        say(out, "it needs %lld of the pool %s, where %lld of %lld slots are taken", (long long) slots_of(e, job->task), pool->name,
-            (long long) pool->used, (long long) pool->slots);
+        say(out, "it needs %lld of the pool %s, where %lld of %lld slots are taken", (long long) slots_of(e, job->task),
+            pool->name, (long long) pool->used, (long long) pool->slots);
     if (e->active_tasks >= e->options->max_active_tasks)
-        say(out, "%lld tasks are under way over all workflows, which are all that the scheduler may have (its max_active_tasks)",
+        say(out,
+            "%lld tasks are under way over all workflows, which are all that the scheduler may have (its "
+            "max_active_tasks)",
             (long long) e->active_tasks);
     if (!json_array_size(out))
         say(out, "its dependencies are met; it gets a slot at once");
@@ -80,9 +84,11 @@ static void say_queued(const struct job *job, json_t *out)
     if (!try)
         return;
     if (!try->boot)
-        say(out, "no runner has claimed it since %s: are there runners, and have they free slots?", when(job->queued_ms, text));
+        say(out, "no runner has claimed it since %s: are there runners, and have they free slots?",
+            when(job->queued_ms, text));
     else
-        say(out, "runner %s claimed it at %s and has not said yet that its command was started", try->runner, when(try->claimed_ms, text));
+        say(out, "runner %s claimed it at %s and has not said yet that its command was started", try->runner,
+            when(try->claimed_ms, text));
 }
 
 static void say_running(const struct job *job, json_t *out)
@@ -111,7 +117,8 @@ static void say_skipped(const struct job *job, json_t *out)
     else if (strcmp(reason, "disabled") == 0)
         say(out, "it was skipped: it is disabled in the workflow");
     else if (strcmp(reason, "upstream_skipped") == 0)
-        say(out, "it was skipped, because a task before it was, and its trigger_rule is %s", TRIGGER_RULES[job->task->trigger_rule]);
+        say(out, "it was skipped, because a task before it was, and its trigger_rule is %s",
+            TRIGGER_RULES[job->task->trigger_rule]);
     else if (strcmp(reason, "trigger_rule") == 0)
         say(out, "it was skipped: its trigger_rule %s cannot be met any more", TRIGGER_RULES[job->task->trigger_rule]);
     else
@@ -123,8 +130,8 @@ static void say_upstream_failed(const struct job *job, json_t *out)
     for (size_t i = 0; i < job->task->upstream_count; i++) {
         const struct job *up = &job->run->jobs[job->task->upstream[i]->index];
         if (up->state == TASK_FAILED || up->state == TASK_UPSTREAM_FAILED)
-            say(out, "it did not run, because %s is %s, and its trigger_rule is %s", up->task->id, TASK_STATES[up->state],
-                TRIGGER_RULES[job->task->trigger_rule]);
+            say(out, "it did not run, because %s is %s, and its trigger_rule is %s", up->task->id,
+                TASK_STATES[up->state], TRIGGER_RULES[job->task->trigger_rule]);
     }
 }
 
@@ -143,7 +150,10 @@ void explain(struct job *job, json_t *out)
     case TASK_QUEUED: say_queued(job, out); break;
     case TASK_RUNNING: say_running(job, out); break;
     case TASK_SUCCESS: say(out, "it succeeded at %s", when(job->end_ms, text)); break;
-    case TASK_FAILED: say(out, "it failed after %lld %s: %s", tries, tries == 1 ? "try" : "tries", job->error ? job->error : "no reason is known"); break;
+    case TASK_FAILED:
+        say(out, "it failed after %lld %s: %s", tries, tries == 1 ? "try" : "tries",
+            job->error ? job->error : "no reason is known");
+        break;
     case TASK_SKIPPED: say_skipped(job, out); break;
     case TASK_UPSTREAM_FAILED: say_upstream_failed(job, out); break;
     case TASK_UP_FOR_RETRY:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events that trigger workflows. Each pattern that a trigger names has an ephemeral subscription, which begins behind the last event whose effect is in the
- * database: so nothing is acknowledged, nothing is lost, and workflow files may change the patterns at any time. A new pattern begins at the end
- * of each stream. */
+/* Events that trigger workflows. Each pattern that a trigger names has an ephemeral subscription, which begins
+ * behind the last event whose effect is in the database: so nothing is acknowledged, nothing is lost, and workflow
+ * files may change the patterns at any time. A new pattern begins at the end of each stream. */
 #include <stdlib.h>
 
 #include "lib/logger.h"
@@ -61,10 +61,10 @@ bool feed_refused(struct scheduler *s, uint32_t subscription, const struct ls_er
 {
     struct source *source;
     LIST_FOREACH(source, &s->feed->sources, link)
-        if (source->subscription == subscription) {
-            logger_put(LEVEL_ERROR, "trigger-refused", err->text, "pattern=%s name=%s", source->pattern, err->name);
-            return true;
-        }
+    if (source->subscription == subscription) {
+        logger_put(LEVEL_ERROR, "trigger-refused", err->text, "pattern=%s name=%s", source->pattern, err->name);
+        return true;
+    }
     return false;
 }
 
@@ -89,8 +89,8 @@ static struct source *find(const struct feed *feed, const char *pattern)
 {
     struct source *source;
     LIST_FOREACH(source, &feed->sources, link)
-        if (strcmp(source->pattern, pattern) == 0)
-            return source;
+    if (strcmp(source->pattern, pattern) == 0)
+        return source;
     return NULL;
 }
 
@@ -102,7 +102,8 @@ static void subscribe(struct scheduler *s, const char *pattern, const struct str
     for (size_t i = 0; i < count; i++) {
         if (!position_find(e, pattern, streams[i].name))
             position_set(e, pattern, ls_str(streams[i].name), known ? streams[i].first : streams[i].next);
-        places[i] = (struct ls_position){.stream = streams[i].name, .next = position_find(e, pattern, streams[i].name)->next};
+        places[i] =
+            (struct ls_position){.stream = streams[i].name, .next = position_find(e, pattern, streams[i].name)->next};
     }
     const char *topics[] = {pattern, NULL};
     const struct ls_subscription options = {.topics = topics, .positions = places, .position_count = count};
@@ -130,7 +131,8 @@ static void want(struct scheduler *s, const char *pattern, const struct stream *
 static bool is_wanted(const struct engine *e, const char *pattern)
 {
     const struct flow *flow;
-    LIST_FOREACH(flow, &e->flows, link) {
+    LIST_FOREACH(flow, &e->flows, link)
+    {
         const struct workflow *w = flow->definition ? flow->definition->workflow : NULL;
         for (size_t i = 0; w && i < w->trigger_count; i++)
             if (strcmp(w->triggers[i].event, pattern) == 0)
@@ -161,13 +163,15 @@ static void apply(struct scheduler *s, const struct stream *streams, size_t coun
     const char *broker = ls_client_server(node_client(s->node))->broker;
     if (!e->positions->broker || strcmp(e->positions->broker, broker) != 0) {
         if (e->positions->broker)
-            logger_put(LEVEL_WARN, "broker-new", "this broker has another data directory: triggers begin at its end", "broker=%s", broker);
+            logger_put(LEVEL_WARN, "broker-new", "this broker has another data directory: triggers begin at its end",
+                       "broker=%s", broker);
         feed_stop(s);
         positions_void(e, broker);
     }
     LIST_FOREACH(source, &s->feed->sources, link)
-        source->wanted = false;
-    LIST_FOREACH(flow, &e->flows, link) {
+    source->wanted = false;
+    LIST_FOREACH(flow, &e->flows, link)
+    {
         const struct workflow *w = flow->definition ? flow->definition->workflow : NULL;
         for (size_t i = 0; w && i < w->trigger_count; i++)
             want(s, w->triggers[i].event, streams, count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workflow files: read at the start, and again when inotify says that something near them changed. A file with mistakes leaves its last good
- * version at work, and its mistakes are told. */
+/* Workflow files: read at the start, and again when inotify says that something near them changed. A file with
+ * mistakes leaves its last good version at work, and its mistakes are told. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "nodes/scheduler/scheduler.h"
 
 #define FOLDER "config/workflows" /* unless the topology names others */
-#define QUIET_MS 50 /* editors write a file in several steps */
+#define QUIET_MS 50               /* editors write a file in several steps */
 #define DEPTH_MAX 16
 #define EVENTS (IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF)
 
@@ -25,8 +25,8 @@ struct entry {
     ino_t inode;
     struct definition *good; /* the last version without mistakes; NULL: none yet */
     bool broken;
-    json_t *problems;        /* an array; NULL: none */
-    bool present;            /* while reading: still there */
+    json_t *problems; /* an array; NULL: none */
+    bool present;     /* while reading: still there */
 };
 
 struct files {
@@ -34,14 +34,15 @@ struct files {
     struct timer quiet;
     struct entry *entries; /* in the order of the folders, sorted in each */
     size_t count, room;
-    json_t *problems;      /* of folders, and of ids that two files have */
+    json_t *problems; /* of folders, and of ids that two files have */
 };
 
 /* ---- mistakes ---- */
 
 static json_t *problem(const char *file, const char *code, const char *text, const char *hint)
 {
-    json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", file, "line", 0, "column", 0, "code", code, "text", text);
+    json_t *one =
+        json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", file, "line", 0, "column", 0, "code", code, "text", text);
     json_object_set_new(one, "hint", hint ? json_string(hint) : json_null());
     return one;
 }
@@ -75,10 +76,11 @@ static void log_problems(const struct entry *entry)
 {
     size_t i;
     const json_t *one;
-    json_array_foreach(entry->problems, i, one)
-        logger_put(LEVEL_WARN, "workflow-broken", json_string_value(json_object_get(one, "text")), "file=%s:%lld:%lld kept=%s", entry->path,
-                   (long long) json_integer_value(json_object_get(one, "line")), (long long) json_integer_value(json_object_get(one, "column")),
-                   entry->good ? "the last good version" : "nothing");
+    json_array_foreach(entry->problems, i, one) logger_put(
+        LEVEL_WARN, "workflow-broken", json_string_value(json_object_get(one, "text")), "file=%s:%lld:%lld kept=%s",
+        entry->path, (long long) json_integer_value(json_object_get(one, "line")),
+        (long long) json_integer_value(json_object_get(one, "column")),
+        entry->good ? "the last good version" : "nothing");
 }
 
 /* ---- reading ---- */
@@ -120,8 +122,8 @@ static struct entry *find(struct files *f, const char *path)
 
 static bool same(const struct entry *entry, const struct stat *st)
 {
-    return entry->changed.tv_sec == st->st_mtim.tv_sec && entry->changed.tv_nsec == st->st_mtim.tv_nsec && entry->size == st->st_size &&
-           entry->inode == st->st_ino;
+    return entry->changed.tv_sec == st->st_mtim.tv_sec && entry->changed.tv_nsec == st->st_mtim.tv_nsec &&
+           entry->size == st->st_size && entry->inode == st->st_ino;
 }
 
 static void look_at(struct scheduler *s, const char *path)
@@ -194,7 +196,8 @@ static void read_root(struct scheduler *s, const char *root)
     char **paths = NULL;
     watch(f, root);
     if (workflow_folder(root, &paths, &err)) {
-        json_array_append_new(f->problems, problem(root, "file-unreadable", err.text, "make the folder, or name another in the option `workflows`"));
+        json_array_append_new(f->problems, problem(root, "file-unreadable", err.text,
+                                                   "make the folder, or name another in the option `workflows`"));
         logger_put(LEVEL_WARN, "workflows", err.text, "path=%s", root);
         return;
     }
@@ -237,7 +240,8 @@ static void revive(struct scheduler *s, struct entry *entry)
     if (entry->good)
         definition_use(entry->good);
     if (entry->good)
-        logger_put(LEVEL_INFO, "workflow-kept", "its file has mistakes: the version of the database goes on", "file=%s", entry->path);
+        logger_put(LEVEL_INFO, "workflow-kept", "its file has mistakes: the version of the database goes on", "file=%s",
+                   entry->path);
     free(hash);
 }
 
@@ -246,7 +250,8 @@ static bool is_taken(struct files *f, struct definition *const *chosen, size_t c
     for (size_t i = 0; i < count; i++) {
         if (strcmp(chosen[i]->workflow->id, entry->good->workflow->id) != 0)
             continue;
-        char *text = xasprintf("the workflow \"%s\" is in %s already: that one counts", chosen[i]->workflow->id, chosen[i]->file->path);
+        char *text = xasprintf("the workflow \"%s\" is in %s already: that one counts", chosen[i]->workflow->id,
+                               chosen[i]->file->path);
         json_array_append_new(f->problems, problem(entry->path, "key-duplicate", text, "give it another `id`"));
         logger_put(LEVEL_WARN, "workflow-twice", text, "file=%s", entry->path);
         free(text);
@@ -301,7 +306,8 @@ void files_open(struct scheduler *s)
     if (f->fd >= 0)
         node_watch(s->node, f->fd, EPOLLIN, on_change, s);
     else
-        logger_put(LEVEL_WARN, "inotify", "workflow files are not watched: changes count after a restart", "why=%s", strerror(errno));
+        logger_put(LEVEL_WARN, "inotify", "workflow files are not watched: changes count after a restart", "why=%s",
+                   strerror(errno));
     read_all(s);
 }
 

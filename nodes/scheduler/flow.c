@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workflows as the scheduler has them: their definitions, which come and go with files, their pause, and the ticks of their schedules. */
+/* Workflows as the scheduler has them: their definitions, which come and go with files, their pause, and the ticks
+ * of their schedules. */
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -13,18 +14,18 @@
 
 /* ---- definitions ---- */
 
-struct definition *definition_find(const struct engine *e, const char *hash)
+static struct definition *find_definition(const struct engine *e, const char *hash)
 {
     struct definition *d;
     LIST_FOREACH(d, &e->definitions, link)
-        if (strcmp(d->workflow->hash, hash) == 0)
-            return d;
+    if (strcmp(d->workflow->hash, hash) == 0)
+        return d;
     return NULL;
 }
 
 struct definition *definition_add(struct engine *e, struct workflow_file **file)
 {
-    struct definition *d = definition_find(e, (*file)->workflow->hash);
+    struct definition *d = find_definition(e, (*file)->workflow->hash);
     if (d) {
         workflow_file_free(file);
         return d;
@@ -39,7 +40,7 @@ struct definition *definition_add(struct engine *e, struct workflow_file **file)
 
 struct definition *definition_require(struct engine *e, const char *hash, struct ls_error *err)
 {
-    struct definition *d = definition_find(e, hash);
+    struct definition *d = find_definition(e, hash);
     struct diag_list diags = {0};
     if (d)
         return d;
@@ -134,8 +135,8 @@ static int64_t begin_of(const struct workflow *w, int64_t now)
 
 static bool same_schedule(const struct workflow *a, const struct workflow *b)
 {
-    bool same = a->cron_count == b->cron_count && a->every_ms == b->every_ms && a->at_count == b->at_count && a->start_s == b->start_s &&
-                a->end_s == b->end_s && strcmp(zone_name(a->zone), zone_name(b->zone)) == 0;
+    bool same = a->cron_count == b->cron_count && a->every_ms == b->every_ms && a->at_count == b->at_count &&
+                a->start_s == b->start_s && a->end_s == b->end_s && strcmp(zone_name(a->zone), zone_name(b->zone)) == 0;
     for (size_t i = 0; same && i < a->cron_count; i++)
         same = strcmp(a->cron_texts[i], b->cron_texts[i]) == 0;
     for (size_t i = 0; same && i < a->at_count; i++)
@@ -201,7 +202,8 @@ void engine_definitions(struct engine *e, struct definition *const *definitions,
     int64_t known = 0;
     for (size_t i = 0; i < count; i++)
         define(e, definitions[i]);
-    LIST_FOREACH(flow, &e->flows, link) {
+    LIST_FOREACH(flow, &e->flows, link)
+    {
         bool has_file = false;
         for (size_t i = 0; i < count && !has_file; i++)
             has_file = definitions[i] == flow->definition;
@@ -222,7 +224,8 @@ void flow_pause(struct flow *flow, bool paused, const char *reason)
         flow->failures = 0;
     dirty_flow(flow);
     outbox_tell_flow(flow, "workflow.updated", updated(flow, reason));
-    logger_put(LEVEL_INFO, paused ? "workflow-paused" : "workflow-resumed", reason ? reason : "by request", "workflow=%s", flow->id);
+    logger_put(LEVEL_INFO, paused ? "workflow-paused" : "workflow-resumed", reason ? reason : "by request",
+               "workflow=%s", flow->id);
     flow_arm(flow);
     runs_admit(flow);
 }

@@ -110,7 +110,8 @@ static void fail_unbegun(struct job *job, const struct ls_error *err)
     struct try *try = attempt_new(job);
     attempt_link(try);
     slots_take(job);
-    attempt_ended(try, &(struct outcome){.reason = "template", .error = err->text, .final = true, .cpu_ms = -1, .memory_bytes = -1});
+    attempt_ended(try, &(struct outcome){
+                           .reason = "template", .error = err->text, .final = true, .cpu_ms = -1, .memory_bytes = -1});
 }
 
 static void ready(struct job *job)
@@ -146,6 +147,33 @@ void job_consider(struct job *job)
 
 /* ---- beginning ---- */
 
+static json_t *text_of_value(const json_t *value)
+{
+    char *text = json_is_null(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_t *made = json_string(text ? text : "");
+    free(text);
+    return made;
+}
+
+/* Arguments and variables are texts, whatever a template gave: `{{ inputs.order }}` may be a number. In place. */
+static void make_texts(json_t *values)
+{
+    const char *key;
+    json_t *value;
+    void *next;
+    size_t i;
+    json_array_foreach(values, i, value)
+    {
+        if (!json_is_string(value))
+            json_array_set_new(values, i, text_of_value(value));
+    }
+    json_object_foreach_safe(values, next, key, value)
+    {
+        if (!json_is_string(value))
+            json_object_set_new(values, key, text_of_value(value));
+    }
+}
+
 static int begin_command(struct job *job, json_t *scope, struct ls_error *err)
 {
     const struct task *task = job->task;
@@ -153,8 +181,10 @@ static int begin_command(struct job *job, json_t *scope, struct ls_error *err)
     json_auto_t *env = task->environment ? template_value(task->environment, scope, err) : json_object();
     if (!command || !env)
         return -1;
-    json_t *more = json_pack("{s:O, s:O, s:O, s:s, s:I}", "command", command, "env", env, "inputs", job->run->inputs, "pool", task->pool,
-                             "priority", (json_int_t) task->priority);
+    make_texts(command);
+    make_texts(env);
+    json_t *more = json_pack("{s:O, s:O, s:O, s:s, s:I}", "command", command, "env", env, "inputs", job->run->inputs,
+                             "pool", task->pool, "priority", (json_int_t) task->priority);
     if (task->directory)
         json_object_set_new(more, "directory", json_string(task->directory));
     if (task->timeout_ms > 0)
@@ -165,13 +195,15 @@ static int begin_command(struct job *job, json_t *scope, struct ls_error *err)
 }
 
 /* Topic and body of an event or a request. */
-static int fill_message(const struct task *task, json_t *scope, struct buf *topic, struct buf *body, struct ls_error *err)
+static int fill_message(const struct task *task, json_t *scope, struct buf *topic, struct buf *body,
+                        struct ls_error *err)
 {
     if (template_fill(task->topic, scope, topic, err))
         return error_wrap(err, "topic");
     buf_text(topic);
     if (!topic_valid((const char *) topic->data, topic->len) || topic->data[0] == '$')
-        return error_set(err, "BAD_VALUE", "\"%.100s\" is no topic: words of a-z 0-9 _ - joined by dots", buf_text(topic));
+        return error_set(err, "BAD_VALUE", "\"%.100s\" is no topic: words of a-z 0-9 _ - joined by dots",
+                         buf_text(topic));
     json_auto_t *data = task->data ? template_value(task->data, scope, err) : NULL;
     if (task->data && !data)
         return error_wrap(err, "data");
@@ -218,15 +250,12 @@ void job_begin(struct job *job)
     set_text(&job->reason, NULL);
     set_text(&job->error, NULL);
     engine_count(e, METRIC_TASK_LAG_MS, job->queued_ms - job->scheduled_ms);
-    int rc = 0;
-    if (!slots_pool(e, job->task->pool))
-        rc = error_set(&err, "BAD_VALUE", "this scheduler has no pool \"%s\": add it to its `pools`", job->task->pool);
-    else if (job->task->type == TASK_COMMAND)
-        rc = begin_command(job, scope_of(job, job->attempt), &err);
-    else
-        rc = begin_message(job, scope_of(job, job->attempt), &err);
-    if (rc)
-        attempt_ended(try, &(struct outcome){.reason = "template", .error = err.text, .final = true, .cpu_ms = -1, .memory_bytes = -1});
+    int (*begin)(struct job *, json_t *, struct ls_error *) =
+        job->task->type == TASK_COMMAND ? begin_command : begin_message;
+    if (begin(job, scope_of(job, job->attempt), &err))
+        attempt_ended(try,
+                      &(struct outcome){
+                          .reason = "template", .error = err.text, .final = true, .cpu_ms = -1, .memory_bytes = -1});
 }
 
 /* ---- the end of a try ---- */
@@ -244,7 +273,8 @@ static json_t *told(const struct job *job, const struct outcome *o)
         json_object_set_new(more, "start_time", json_integer(job->start_ms));
     json_object_set_new(more, "end_time", json_integer(job->end_ms));
     if (job->start_ms)
-        json_object_set_new(more, "duration_ms", json_integer(job->end_ms > job->start_ms ? job->end_ms - job->start_ms : 0));
+        json_object_set_new(more, "duration_ms",
+                            json_integer(job->end_ms > job->start_ms ? job->end_ms - job->start_ms : 0));
     put_real(more, "cpu_ms", o->cpu_ms);
     if (o->memory_bytes >= 0)
         json_object_set_new(more, "memory_bytes_max", json_integer(o->memory_bytes));
@@ -293,15 +323,17 @@ static void retry(struct job *job, const struct outcome *o)
 {
     int64_t failures = job->attempt - job->base_attempt - job->losses, delay_ms = 0;
     if (!is_loss(o)) {
-        char *identity = xasprintf("%s/%s/%s/%lld", job->run->flow->id, job->run->id, job->task->id, (long long) job->attempt);
+        char *identity =
+            xasprintf("%s/%s/%s/%lld", job->run->flow->id, job->run->id, job->task->id, (long long) job->attempt);
         delay_ms = retry_delay_ms(&job->task->retry, failures, identity);
         free(identity);
     }
     job->next_attempt_ms = job->end_ms + delay_ms;
     become(job, TASK_UP_FOR_RETRY);
     outbox_tell_job(job, "task.retrying",
-                    json_pack("{s:I, s:I, s:I, s:s}", "next_attempt", (json_int_t) job->attempt + 1, "delay_ms", (json_int_t) delay_ms, "next_time",
-                              (json_int_t) job->next_attempt_ms, "error", job->error));
+                    json_pack("{s:I, s:I, s:I, s:s}", "next_attempt", (json_int_t) job->attempt + 1, "delay_ms",
+                              (json_int_t) delay_ms, "next_time", (json_int_t) job->next_attempt_ms, "error",
+                              job->error));
     engine_count(engine_of(job->run), METRIC_TASKS_RETRIED, 1);
     engine_after(engine_of(job->run), &job->timer, job->next_attempt_ms);
 }

@@ -16,13 +16,13 @@ static const struct kind_option OPTIONS[] = {
      .help = "Where runs and their states are kept: `sqlite:PATH`, or `postgresql://USER:PASSWORD@HOST/NAME`. Of several schedulers on one "
              "database one works, the others stand by."},
     {"workflows", KIND_TEXTS, 0, AT(workflows),
-     .help = "Folders and files with workflows, one in each `*.yaml` (docs/workflows.md); by default `config/workflows`. They are watched: a change counts at once, a file with "
-             "mistakes leaves the last good version at work."},
+     .help = "Folders and files with workflows, one in each `*.yaml` (docs/workflows.md); by default `config/workflows`. "
+             "They are watched: a change counts at once, a file with mistakes leaves the last good version at work."},
     {"lease", KIND_DURATION, 0, AT(lease), .fallback = "30s", .min = SECOND_MS, .max = 3600 * SECOND_MS,
      .help = "How long a runner may be silent. A quarter later its tries are lost."},
     {"pools", KIND_TEXT_MAP, 0, AT(pools),
-     .help = "Slots by the name of the pool, such as `gpu: 2`, which tasks share by `pool` and `pool_slots`. The pool `default` has 128 unless "
-             "it is given here."},
+     .help = "Slots by the name of the pool, such as `gpu: 2`, which tasks share by `pool` and `pool_slots`. The pool "
+             "`default` has 128 unless it is given here."},
     {"max_active_tasks", KIND_INT, 0, AT(max_active_tasks), .fallback = "32", .min = 1, .max = 1000000,
      .help = "Most tasks that are queued at runners or running at a time, over all workflows."},
     {"history", KIND_DURATION, 0, AT(history), .fallback = "90d", .min = 3600 * SECOND_MS, .max = 36500 * DAY_MS,
@@ -85,7 +85,8 @@ static bool check(const void *options, struct kind_problem *problem)
         char *end;
         long slots = strtol(o->pools.values[i], &end, 10);
         if (*end || end == o->pools.values[i] || slots < 1 || slots > 1000000)
-            return complain(problem, "pools", "the slots of a pool are no number from 1 to 1000000", "pools: { gpu: 2 }");
+            return complain(problem, "pools", "the slots of a pool are no number from 1 to 1000000",
+                            "pools: { gpu: 2 }");
     }
     return true;
 }
@@ -93,14 +94,17 @@ static bool check(const void *options, struct kind_problem *problem)
 const struct kind kind_scheduler = {
     .name = "scheduler",
     .summary = "runs workflows: by the clock, by events, by hand",
-    .about = "Reads workflows (docs/workflows.md), makes their runs, and brings each task to its end: commands through runners (docs/nodes/task-run.md), "
-             "events and requests by itself. Every change of a state is one row in its database and one event, written together. Events that start "
-             "workflows are found in the workflow files and subscribed to while it runs, so they do not stand in its `takes`.",
+    .about = "Reads workflows (docs/workflows.md), makes their runs, and brings each task to its end: commands through "
+             "runners (docs/nodes/task-run.md), "
+             "events and requests by itself. Every change of a state is one row in its database and one event, written "
+             "together. Events that start "
+             "workflows are found in the workflow files and subscribed to while it runs, so they do not stand in its "
+             "`takes`.",
     .options = OPTIONS,
     .options_size = sizeof(struct scheduler_options),
     .takes = KIND_TOPICS("task.started", "task.ended"),
-    .gives = KIND_TOPICS("task.scheduled", "task.queued", "task.started", "task.cancel", "task.cleared", "task.succeeded", "task.failed",
-                         "task.retrying", "task.skipped", "workflow.>"),
+    .gives = KIND_TOPICS("task.scheduled", "task.queued", "task.started", "task.cancel", "task.cleared",
+                         "task.succeeded", "task.failed", "task.retrying", "task.skipped", "workflow.>"),
     .serves = KIND_TOPICS("scheduler.>", "task.claim", "task.renew"),
     .slots = 256,
     .routes = ROUTES,

@@ -44,7 +44,8 @@ static void bind(struct try *try, const char *runner, const char *boot, const js
 
 json_t *lease_claim(struct engine *e, const json_t *request, struct ls_error *err)
 {
-    const char *id = require(request, "try", err), *runner = require(request, "runner", err), *boot = require(request, "boot", err);
+    const char *id = require(request, "try", err), *runner = require(request, "runner", err),
+               *boot = require(request, "boot", err);
     if (!id || !runner || !boot)
         return NULL;
     struct try *try = attempt_find(e, id);
@@ -55,7 +56,8 @@ json_t *lease_claim(struct engine *e, const json_t *request, struct ls_error *er
     if (!try->boot)
         bind(try, runner, boot, request);
     attempt_lease(try, lease_with_grace(e));
-    return json_pack("{s:b, s:I, s:b}", "granted", 1, "lease_ms", (json_int_t) e->options->lease, "cancelled", try->stop_reason != NULL);
+    return json_pack("{s:b, s:I, s:b}", "granted", 1, "lease_ms", (json_int_t) e->options->lease, "cancelled",
+                     try->stop_reason != NULL);
 }
 
 /* ---- leases ---- */
@@ -65,15 +67,32 @@ static void stop(json_t *list, const char *id, const char *reason)
     json_array_append_new(list, json_pack("{s:s, s:s}", "try", id, "reason", reason));
 }
 
-/* Tries of a former process of this runner, of which it has not told. What it did tell may still be on its way: they have a little while. */
+/* Tries of a former process of this runner, of which it has not told. What it did tell may still be on its way:
+ * they have a little while. */
 static void end_former(struct engine *e, const char *runner, const char *boot)
 {
     struct try *try;
     size_t at = 0;
     int64_t soon = now_mono(e) + e->options->lease / 4;
     while ((try = map_walk(&e->try_map, &at, NULL)))
-        if (try->boot && strcmp(try->runner, runner) == 0 && strcmp(try->boot, boot) != 0 && (!try->lease.place || try->lease.due_ms > soon))
+        if (try->boot && strcmp(try->runner, runner) == 0 && strcmp(try->boot, boot) != 0 &&
+            (!try->lease.place || try->lease.due_ms > soon))
             attempt_lease(try, e->options->lease / 4);
+}
+
+/* A try's end is stored, or is being stored, as the runner says: its event may come later than this word, and
+ * tells what became of it. */
+static void await_ended(struct engine *e, const json_t *ended, const char *runner)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach((json_t *) (uintptr_t) ended, i, item)
+    {
+        const char *id = json_string_value(item);
+        struct try *try = id ? attempt_find(e, id) : NULL;
+        if (try && try->boot && strcmp(try->runner, runner) == 0)
+            attempt_lease(try, lease_with_grace(e));
+    }
 }
 
 json_t *lease_renew(struct engine *e, const json_t *request, struct ls_error *err)
@@ -85,7 +104,8 @@ json_t *lease_renew(struct engine *e, const json_t *request, struct ls_error *er
     if (!runner || !boot)
         return NULL;
     json_t *list = json_array();
-    json_array_foreach((json_t *) (uintptr_t) tries, i, item) {
+    json_array_foreach((json_t *) (uintptr_t) tries, i, item)
+    {
         const char *id = json_string_value(item);
         struct try *try = id ? attempt_find(e, id) : NULL;
         if (!id)
@@ -99,6 +119,7 @@ json_t *lease_renew(struct engine *e, const json_t *request, struct ls_error *er
             stop(list, id, try->stop_reason);
     }
     end_former(e, runner, boot);
+    await_ended(e, json_object_get(request, "ended"), runner); /* behind the line before: it takes some of that back */
     return json_pack("{s:I, s:o}", "lease_ms", (json_int_t) e->options->lease, "stop", list);
 }
 
@@ -143,10 +164,16 @@ void report_ended(struct engine *e, const json_t *body)
     const char *reason = text_of(body, "reason");
     if (!try)
         return;
-    struct outcome o = {.reason = reason ? reason : "exit", .error = text_of(body, "error"), .log = text_of(body, "log"),
-                        .has_exit_code = json_is_integer(code), .exit_code = (int) json_integer_value(code), .has_signal = json_is_integer(signal),
-                        .signal = (int) json_integer_value(signal), .start_ms = time_of(body, "start_time", try->start_ms),
-                        .end_ms = time_of(body, "end_time", now_wall(e)), .outputs = json_is_object(outputs) ? outputs : NULL,
+    struct outcome o = {.reason = reason ? reason : "exit",
+                        .error = text_of(body, "error"),
+                        .log = text_of(body, "log"),
+                        .has_exit_code = json_is_integer(code),
+                        .exit_code = (int) json_integer_value(code),
+                        .has_signal = json_is_integer(signal),
+                        .signal = (int) json_integer_value(signal),
+                        .start_ms = time_of(body, "start_time", try->start_ms),
+                        .end_ms = time_of(body, "end_time", now_wall(e)),
+                        .outputs = json_is_object(outputs) ? outputs : NULL,
                         .cpu_ms = json_is_number(cpu) ? json_number_value(cpu) : -1,
                         .memory_bytes = json_is_integer(memory) ? json_integer_value(memory) : -1};
     o.ok = strcmp(o.reason, "exit") == 0 && o.has_exit_code && o.exit_code == 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The outbox: events of a turn are written in its transaction, published after the commit, and removed when the broker has them. An event's id is the
- * database's and a number, the same whenever it is published, so that the broker knows those that it has. */
+/* The outbox: events of a turn are written in its transaction, published after the commit, and removed when the
+ * broker has them. An event's id is the database's and a number, the same whenever it is published, so that the
+ * broker knows those that it has. */
 #include <stdlib.h>
 
 #include "lib/clock.h"
@@ -14,7 +15,8 @@
 #define REMOVE_AFTER_MS 1000 /* rows go with the next transaction; without one, after so long */
 
 enum letter_text { TOPIC, ID, SUBJECT, TIME, TRACEPARENT, CORRELATIONID, CAUSATIONID, TRY, BODY, LETTER_TEXTS };
-static const char *const NAMES[] = {"topic", "id", "subject", "time", "traceparent", "correlationid", "causationid", "try", "body"};
+static const char *const NAMES[] = {"topic",         "id",          "subject", "time", "traceparent",
+                                    "correlationid", "causationid", "try",     "body"};
 
 struct letter {
     STAILQ_ENTRY(letter) link;
@@ -37,8 +39,8 @@ struct outbox {
     LIST_HEAD(, row) rows;       /* with letters that are unsent or under way */
     int64_t *acknowledged;       /* numbers of rows to be removed */
     size_t acknowledged_count, acknowledged_room;
-    int64_t acknowledged_mono;   /* when the first of them was */
-    struct row **fresh;          /* written in this turn */
+    int64_t acknowledged_mono; /* when the first of them was */
+    struct row **fresh;        /* written in this turn */
     size_t fresh_count, fresh_room;
 };
 
@@ -154,7 +156,8 @@ void outbox_tell_job(struct job *job, const char *topic, json_t *more)
 {
     const struct run *run = job->run;
     struct letter *letter = tell(engine_of(run), topic, xasprintf("%s/%s/%s", run->flow->id, run->id, job->task->id));
-    json_t *body = json_pack("{s:s, s:s, s:s}", "workflow", run->flow->id, "workflow_run_id", run->id, "task", job->task->id);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s}", "workflow", run->flow->id, "workflow_run_id", run->id, "task", job->task->id);
     trace(letter, run);
     if (job->try) {
         json_object_set_new(body, "try", json_string(job->try->id));
@@ -261,10 +264,16 @@ void outbox_pump(struct engine *e)
     struct letter *letter;
     while ((letter = STAILQ_FIRST(&o->unsent)) != NULL) {
         char *const *t = letter->texts;
-        const struct ls_event event = {.topic = ls_str(t[TOPIC]), .id = ls_str(t[ID]), .source = ls_str(letter->row->source),
-                                       .time = ls_str(t[TIME]), .subject = ls_str(t[SUBJECT]), .traceparent = ls_str(t[TRACEPARENT]),
-                                       .correlationid = ls_str(t[CORRELATIONID]), .causationid = ls_str(t[CAUSATIONID]),
-                                       .datacontenttype = ls_str(t[TRY] && t[BODY] && *t[BODY] ? "application/json" : NULL),
+        const struct ls_event event = {.topic = ls_str(t[TOPIC]),
+                                       .id = ls_str(t[ID]),
+                                       .source = ls_str(letter->row->source),
+                                       .time = ls_str(t[TIME]),
+                                       .subject = ls_str(t[SUBJECT]),
+                                       .traceparent = ls_str(t[TRACEPARENT]),
+                                       .correlationid = ls_str(t[CORRELATIONID]),
+                                       .causationid = ls_str(t[CAUSATIONID]),
+                                       .datacontenttype =
+                                           ls_str(t[TRY] && t[BODY] && *t[BODY] ? "application/json" : NULL),
                                        .body = ls_str(t[BODY])};
         STAILQ_REMOVE_HEAD(&o->unsent, link); /* first: the answer may come at once */
         if (!e->ports->publish(e->ports->arg, &event, letter)) {
@@ -284,6 +293,14 @@ static void acknowledge(struct row *row)
     o->acknowledged[o->acknowledged_count++] = row->number;
 }
 
+static void refused_try(struct engine *e, const char *body, const struct ls_error *err)
+{
+    json_auto_t *json = json_loads(body ? body : "", 0, NULL);
+    const char *id = json_string_value(json_object_get(json, "try"));
+    if (id)
+        engine_stored(e, id, err);
+}
+
 void outbox_published(struct letter *letter, const struct ls_error *err)
 {
     struct row *row = letter->row;
@@ -291,11 +308,13 @@ void outbox_published(struct letter *letter, const struct ls_error *err)
     bool last = --row->left == 0;
     if (!row->orphan) {
         e->counters[METRIC_OUTBOX]--;
+        if (err && strcmp(letter->texts[TOPIC], "task.queued") == 0)
+            refused_try(e, letter->texts[BODY], err); /* no runner will ever hear of it */
         if (letter->texts[TRY])
             engine_stored(e, letter->texts[TRY], err);
         else if (err)
-            logger_put(LEVEL_ERROR, "event-refused", err->text, "topic=%s subject=%s name=%s", letter->texts[TOPIC], letter->texts[SUBJECT],
-                       err->name);
+            logger_put(LEVEL_ERROR, "event-refused", err->text, "topic=%s subject=%s name=%s", letter->texts[TOPIC],
+                       letter->texts[SUBJECT], err->name);
         if (last)
             acknowledge(row);
     }
@@ -320,12 +339,14 @@ static void on_row(void *arg, const struct db_row *r)
     size_t i;
     json_t *event;
     if (!json_is_array(events) || !json_array_size(events)) {
-        error_set(&l->err, "CORRUPT", "row %lld of lineshaft_scheduler_outbox is no list of events", (long long) db_get_int(r, 0));
+        error_set(&l->err, "CORRUPT", "row %lld of lineshaft_scheduler_outbox is no list of events",
+                  (long long) db_get_int(r, 0));
         free(name);
         return;
     }
     struct row *row = new_row(l->engine, db_get_int(r, 0), name);
-    json_array_foreach(events, i, event) {
+    json_array_foreach(events, i, event)
+    {
         struct letter *letter = xcalloc(1, sizeof *letter);
         for (size_t t = 0; t < LETTER_TEXTS; t++)
             set_text(&letter->texts[t], json_string_value(json_object_get(event, NAMES[t])));

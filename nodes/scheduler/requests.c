@@ -35,7 +35,8 @@ static int get_bool(const json_t *request, const char *key, bool fallback, bool 
     const json_t *value = json_object_get(request, key);
     const char *text = json_string_value(value);
     *out = !value || json_is_null(value) ? fallback : json_is_true(value) || (text && strcmp(text, "true") == 0);
-    if (value && !json_is_boolean(value) && !json_is_null(value) && !(text && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)))
+    if (value && !json_is_boolean(value) && !json_is_null(value) &&
+        !(text && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)))
         return COMPLAIN(400, "\"%s\" must be true or false", key);
     return 0;
 }
@@ -46,7 +47,8 @@ static int get_count(const json_t *request, const char *key, int64_t fallback, i
     const char *text = json_string_value(value);
     char *end = NULL;
     *out = !value || json_is_null(value) ? fallback : text ? strtoll(text, &end, 10) : json_integer_value(value);
-    if (*out < 1 || *out > LIST_MAX || (text && (*end || end == text)) || (value && !text && !json_is_null(value) && !json_is_integer(value)))
+    if (*out < 1 || *out > LIST_MAX || (text && (*end || end == text)) ||
+        (value && !text && !json_is_null(value) && !json_is_integer(value)))
         return COMPLAIN(400, "\"%s\" must be a number from 1 to %d", key, LIST_MAX);
     return 0;
 }
@@ -65,7 +67,8 @@ static struct flow *require_flow(const struct engine *e, const json_t *request, 
 }
 
 /* A run that is live, or was read for this request: then *loaded is set, and the caller's to free. */
-static struct run *require_run(struct engine *e, const json_t *request, bool newest, struct run **loaded, struct ls_error *err)
+static struct run *require_run(struct engine *e, const json_t *request, bool newest, struct run **loaded,
+                               struct ls_error *err)
 {
     struct flow *flow = require_flow(e, request, err);
     const char *id;
@@ -107,7 +110,8 @@ static json_t *on_list(struct engine *e, const json_t *request, struct ls_error 
     struct flow *flow;
     json_t *list = json_array();
     (void) request;
-    LIST_FOREACH(flow, &e->flows, link) {
+    LIST_FOREACH(flow, &e->flows, link)
+    {
         if (!flow->definition)
             continue;
         json_t *view = view_flow(flow, flow->definition->file->path, err);
@@ -284,10 +288,12 @@ static int choose(const struct run *run, const json_t *request, bool *which, str
     }
     if (!json_is_array(ids))
         return COMPLAIN(400, "\"tasks\" must be a list of task ids");
-    json_array_foreach((json_t *) (uintptr_t) ids, i, id) {
+    json_array_foreach((json_t *) (uintptr_t) ids, i, id)
+    {
         const struct task *task = json_is_string(id) ? workflow_task(w, json_string_value(id)) : NULL;
         if (!task)
-            return COMPLAIN(404, "workflow %s has no task \"%.200s\"", run->flow->id, json_is_string(id) ? json_string_value(id) : "");
+            return COMPLAIN(404, "workflow %s has no task \"%.200s\"", run->flow->id,
+                            json_is_string(id) ? json_string_value(id) : "");
         which[task->index] = true;
     }
     return 0;
@@ -309,7 +315,8 @@ static json_t *chosen(const struct run *run, bool *which, struct ls_error *err)
         const struct job *job = &run->jobs[i];
         which[i] &= job->state != TASK_NONE;
         if (which[i] && (job->state == TASK_QUEUED || job->state == TASK_RUNNING)) {
-            COMPLAIN(409, "task %s is %s: wait for it, or cancel the run first", job->task->id, TASK_STATES[job->state]);
+            COMPLAIN(409, "task %s is %s: wait for it, or cancel the run first", job->task->id,
+                     TASK_STATES[job->state]);
             json_decref(ids);
             return NULL;
         }
@@ -325,8 +332,8 @@ static json_t *on_clear(struct engine *e, const json_t *request, struct ls_error
     bool downstream, dry;
     const char *user;
     json_t *ids = NULL;
-    if (!run || get_bool(request, "downstream", true, &downstream, err) || get_bool(request, "dry_run", false, &dry, err) ||
-        get_text(request, "user_id", &user, err)) {
+    if (!run || get_bool(request, "downstream", true, &downstream, err) ||
+        get_bool(request, "dry_run", false, &dry, err) || get_text(request, "user_id", &user, err)) {
         done_with(loaded);
         return NULL;
     }
@@ -361,7 +368,9 @@ static json_t *on_explain(struct engine *e, const json_t *request, struct ls_err
         if (!run->jobs)
             run_make_jobs(run);
         if (!task)
-            COMPLAIN(id ? 404 : 400, id ? "workflow %s has no task \"%.200s\"" : "say which \"task\" of workflow %s%.0s", run->flow->id, id ? id : "");
+            COMPLAIN(id ? 404 : 400,
+                     id ? "workflow %s has no task \"%.200s\"" : "say which \"task\" of workflow %s%.0s", run->flow->id,
+                     id ? id : "");
         else
             view = view_job(&run->jobs[task->index], err);
         if (view) {
@@ -380,9 +389,10 @@ static const struct {
     const char *topic;
     json_t *(*answer)(struct engine *e, const json_t *request, struct ls_error *err);
 } REQUESTS[] = {
-    {"task.claim", lease_claim},       {"task.renew", lease_renew},   {"scheduler.list", on_list},     {"scheduler.run", on_run},
-    {"scheduler.runs", on_runs},     {"scheduler.show", on_show},   {"scheduler.cancel", on_cancel}, {"scheduler.clear", on_clear},
-    {"scheduler.explain", on_explain}, {"scheduler.next", on_next}, {"scheduler.pause", on_pause},
+    {"task.claim", lease_claim},     {"task.renew", lease_renew},   {"scheduler.list", on_list},
+    {"scheduler.run", on_run},       {"scheduler.runs", on_runs},   {"scheduler.show", on_show},
+    {"scheduler.cancel", on_cancel}, {"scheduler.clear", on_clear}, {"scheduler.explain", on_explain},
+    {"scheduler.next", on_next},     {"scheduler.pause", on_pause},
 };
 
 json_t *request_answer(struct engine *e, const char *topic, const json_t *request, struct ls_error *err)

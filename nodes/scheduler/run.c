@@ -83,7 +83,8 @@ void run_free(struct run *run)
     json_decref(run->inputs);
     json_decref(run->scope);
     json_decref(run->outputs);
-    char *const texts[] = {run->id, run->reason, run->error, run->note, run->event_id, run->event_topic, run->traceparent, run->correlationid};
+    char *const texts[] = {run->id,       run->reason,      run->error,       run->note,
+                           run->event_id, run->event_topic, run->traceparent, run->correlationid};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         free(texts[i]);
     definition_drop(run->definition);
@@ -97,7 +98,8 @@ void run_recount(struct run *run)
     for (size_t i = 0; i < w->task_count; i++)
         run->jobs[i].counts = (struct rule_counts){.upstream = w->tasks[i].upstream_count};
     for (size_t i = 0; i < w->task_count; i++)
-        if (task_state_is_final(run->jobs[i].state) && !run->jobs[i].settled) /* else it is counted when its turn comes */
+        if (task_state_is_final(run->jobs[i].state) &&
+            !run->jobs[i].settled) /* else it is counted when its turn comes */
             job_tell_downstream(&run->jobs[i]);
 }
 
@@ -127,8 +129,8 @@ json_t *run_scope(struct run *run)
         if (run->jobs[i].outputs)
             json_object_set(run->outputs, run->jobs[i].task->id, run->jobs[i].outputs);
     time_text(when, text);
-    run->scope = json_pack("{s:s, s:s, s:O, s:O, s:s, s:s#}", "workflow", run->flow->id, "run_id", run->id, "inputs", run->inputs, "outputs",
-                           run->outputs, "ts", text, "ds", text, (size_t) 10);
+    run->scope = json_pack("{s:s, s:s, s:O, s:O, s:s, s:s#}", "workflow", run->flow->id, "run_id", run->id, "inputs",
+                           run->inputs, "outputs", run->outputs, "ts", text, "ds", text, (size_t) 10);
     put_time(run->scope, "logical_date", run->logical_ms);
     put_time(run->scope, "data_interval_start", run->interval_start_ms);
     put_time(run->scope, "data_interval_end", run->interval_end_ms);
@@ -180,14 +182,14 @@ static bool date_taken(const struct flow *flow, int64_t logical_ms)
 {
     const struct run *run;
     TAILQ_FOREACH(run, &flow->queued, link)
-        if (run->logical_ms == logical_ms)
-            return true;
+    if (run->logical_ms == logical_ms)
+        return true;
     TAILQ_FOREACH(run, &flow->running, link)
-        if (run->logical_ms == logical_ms)
-            return true;
+    if (run->logical_ms == logical_ms)
+        return true;
     TAILQ_FOREACH(run, &flow->engine->over, link)
-        if (run->flow == flow && run->logical_ms == logical_ms)
-            return true;
+    if (run->flow == flow && run->logical_ms == logical_ms)
+        return true;
     return false;
 }
 
@@ -198,15 +200,15 @@ static bool make_room(struct flow *flow)
     struct run *run;
     size_t active = flow->queued_count, limit = (size_t) w->max_active_runs;
     TAILQ_FOREACH(run, &flow->running, link)
-        active += !run->stopping;
+    active += !run->stopping;
     if (w->overlap == OVERLAP_QUEUE || active < limit)
         return true;
     if (w->overlap == OVERLAP_SKIP)
         return false;
     for (; active >= limit; active--) {
         TAILQ_FOREACH(run, &flow->running, link)
-            if (!run->stopping)
-                break;
+        if (!run->stopping)
+            break;
         run_stop(run ? run : TAILQ_FIRST(&flow->queued), "cancelled", "replaced by a newer run");
     }
     return true;
@@ -214,14 +216,16 @@ static bool make_room(struct flow *flow)
 
 static json_t *created(const struct run *run, const struct run_spec *spec)
 {
-    json_t *more = json_pack("{s:s, s:O, s:s}", "trigger", run->trigger, "inputs", run->inputs, "definition_hash", run->definition->workflow->hash);
+    json_t *more = json_pack("{s:s, s:O, s:s}", "trigger", run->trigger, "inputs", run->inputs, "definition_hash",
+                             run->definition->workflow->hash);
     const int64_t times[] = {run->logical_ms, run->interval_start_ms, run->interval_end_ms};
     static const char *const NAMES[] = {"logical_date", "data_interval_start", "data_interval_end"};
     char text[TIME_SIZE];
     for (size_t i = 0; i < 3; i++)
         if (times[i] != NO_TIME)
             json_object_set_new(more, NAMES[i], json_string(time_text(times[i], text)));
-    const char *const pairs[] = {"event_id", run->event_id, "event_topic", run->event_topic, "note", run->note, "user_id", spec->user};
+    const char *const pairs[] = {"event_id", run->event_id, "event_topic", run->event_topic,
+                                 "note",     run->note,     "user_id",     spec->user};
     for (size_t i = 0; i < 8; i += 2)
         if (pairs[i + 1])
             json_object_set_new(more, pairs[i], json_string(pairs[i + 1]));
@@ -266,12 +270,15 @@ static int refuse(struct ls_error *err, int number)
 static int check(struct flow *flow, const struct run_spec *spec, const char *id, struct ls_error *err)
 {
     char text[TIME_SIZE];
-    enum exists exists = run_find(flow->engine, flow->id, id) ? EXISTS_ID : store_run_exists(flow->engine, flow->id, id, spec->logical_ms);
+    enum exists exists = run_find(flow->engine, flow->id, id)
+                             ? EXISTS_ID
+                             : store_run_exists(flow->engine, flow->id, id, spec->logical_ms);
     if (exists == EXISTS_ID)
         return 1;
     if (exists == EXISTS_NOT && (spec->logical_ms == NO_TIME || !date_taken(flow, spec->logical_ms)))
         return 0;
-    error_set(err, "FAILED", "workflow %s has had a run for %s already: clear that one to run it again", flow->id, time_text(spec->logical_ms, text));
+    error_set(err, "FAILED", "workflow %s has had a run for %s already: clear that one to run it again", flow->id,
+              time_text(spec->logical_ms, text));
     return refuse(err, 409);
 }
 
@@ -299,7 +306,8 @@ struct run *run_create(struct flow *flow, struct run_spec *spec, bool *existing,
     if (there || *dropped) {
         struct run *run = *existing ? run_find(flow->engine, flow->id, id) : NULL;
         if (*dropped)
-            error_set(err, "FAILED", "workflow %s has %lld active runs, and its `concurrency` says to skip further ones", flow->id,
+            error_set(err, "FAILED",
+                      "workflow %s has %lld active runs, and its `concurrency` says to skip further ones", flow->id,
                       (long long) flow->definition->workflow->max_active_runs);
         if (*dropped)
             refuse(err, 409);
@@ -399,7 +407,8 @@ static bool succeeded(const struct run *run)
 {
     const struct workflow *w = run->definition->workflow;
     for (size_t i = 0; i < w->task_count; i++)
-        if (!w->tasks[i].downstream_count && (run->jobs[i].state == TASK_FAILED || run->jobs[i].state == TASK_UPSTREAM_FAILED))
+        if (!w->tasks[i].downstream_count &&
+            (run->jobs[i].state == TASK_FAILED || run->jobs[i].state == TASK_UPSTREAM_FAILED))
             return false;
     return true;
 }
@@ -412,8 +421,10 @@ static void explain_failure(struct run *run, json_t *more)
         if (job->state != TASK_FAILED)
             continue;
         if (!run->error)
-            run->error = xasprintf("%s failed after %lld %s: %s", job->task->id, (long long) (job->attempt - job->base_attempt),
-                                   job->attempt - job->base_attempt == 1 ? "try" : "tries", job->error ? job->error : "no reason is known");
+            run->error =
+                xasprintf("%s failed after %lld %s: %s", job->task->id, (long long) (job->attempt - job->base_attempt),
+                          job->attempt - job->base_attempt == 1 ? "try" : "tries",
+                          job->error ? job->error : "no reason is known");
         json_array_append_new(failed, json_string(job->task->id));
     }
     json_object_set_new(more, "failed_tasks", failed);

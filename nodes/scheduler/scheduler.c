@@ -79,7 +79,8 @@ static enum ls_verdict on_event(void *self, const struct ls_event *event, struct
     return LS_PENDING;
 }
 
-static enum ls_verdict on_request(void *self, struct ls_call *call, const struct ls_event *request, struct ls_error *err)
+static enum ls_verdict on_request(void *self, struct ls_call *call, const struct ls_event *request,
+                                  struct ls_error *err)
 {
     struct scheduler *s = self;
     if (s->engine.db)
@@ -204,7 +205,11 @@ static int open_node(void *self, struct node *node, const void *options, struct 
     LIST_INIT(&s->askings);
     if (db_url_check(s->options->database, err))
         return -1;
-    s->ports = (struct engine_ports){.wall_ms = wall_ms, .mono_ms = mono_ms, .publish = publish, .ask = ask_service, .stop_asking = ask_stop,
+    s->ports = (struct engine_ports){.wall_ms = wall_ms,
+                                     .mono_ms = mono_ms,
+                                     .publish = publish,
+                                     .ask = ask_service,
+                                     .stop_asking = ask_stop,
                                      .arg = s};
     engine_open(&s->engine, &s->ports, s->options, node_name(node), node_metric(node, 0));
     s->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -213,9 +218,14 @@ static int open_node(void *self, struct node *node, const void *options, struct 
     node_watch(node, s->clock_fd, EPOLLIN, on_clock, s);
     feed_open(s);
     files_open(s);
-    s->db_node = db_node_open(node, &(struct db_node_options){.url = s->options->database, .lock = "scheduler", .component = "scheduler",
-                                                              .steps = STORE_STEPS, .step_count = STORE_STEP_COUNT, .ready = on_ready,
-                                                              .lost = on_lost, .self = s});
+    s->db_node = db_node_open(node, &(struct db_node_options){.url = s->options->database,
+                                                              .lock = "scheduler",
+                                                              .component = "scheduler",
+                                                              .steps = STORE_STEPS,
+                                                              .step_count = STORE_STEP_COUNT,
+                                                              .ready = on_ready,
+                                                              .lost = on_lost,
+                                                              .self = s});
     return 0;
 }
 

@@ -4,8 +4,9 @@
 #include "nodes/kit/db_node.h"
 #include "nodes/scheduler/engine.h"
 
-/* The kind `scheduler`: the engine (engine.h) between a database, the files, the clock and the bus. A turn of the node's loop is a turn of the engine:
- * what events and requests changed is committed, then they are acknowledged and answered. */
+/* The kind `scheduler`: the engine (engine.h) between a database, the files, the clock and the bus. A turn of the
+ * node's loop is a turn of the engine: what events and requests changed is committed, then they are acknowledged
+ * and answered. */
 
 struct answer;
 struct asking;
@@ -23,11 +24,11 @@ struct scheduler {
     struct engine_ports ports;
     struct files *files;
     struct feed *feed;
-    LIST_HEAD(, answer) answers;   /* to requests of this turn, or on their way in parts */
-    LIST_HEAD(, asking) askings;   /* requests that tasks make */
+    LIST_HEAD(, answer) answers; /* to requests of this turn, or on their way in parts */
+    LIST_HEAD(, asking) askings; /* requests that tasks make */
     struct unsettled *unsettled;
     size_t unsettled_count, unsettled_room;
-    int clock_fd;                  /* fires at the next tick, and when the clock is set */
+    int clock_fd; /* fires at the next tick, and when the clock is set */
     int64_t clock_due;
     bool connected;
 };
@@ -46,15 +47,16 @@ void scheduler_files_changed(struct scheduler *s);
 
 void feed_open(struct scheduler *s);
 void feed_close(struct scheduler *s);
-/* feed_sync subscribes to what the workflows' triggers name, each pattern from its position on. Call it when they changed, when the database is there, and
- * when the bus is there. */
+/* feed_sync subscribes to what the workflows' triggers name, each pattern from its position on. Call it when they
+ * changed, when the database is there, and when the bus is there. */
 void feed_sync(struct scheduler *s);
 void feed_stop(struct scheduler *s); /* the database went: nothing can be remembered now */
 bool feed_refused(struct scheduler *s, uint32_t subscription, const struct ls_error *err); /* false: not one of these */
 
 /* ---- answers.c: requests in, answers out after the commit ---- */
 
-enum ls_verdict answers_request(struct scheduler *s, struct ls_call *call, const struct ls_event *request, struct ls_error *err);
+enum ls_verdict answers_request(struct scheduler *s, struct ls_call *call, const struct ls_event *request,
+                                struct ls_error *err);
 void answers_send(struct scheduler *s);
 void answers_fail(struct scheduler *s, const struct ls_error *why); /* those that were not begun */
 void answers_credit(struct ls_call *call);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Slots: who waits for one, and who is next. A job waits in one of three heaps, ordered by priority, then by when it came: `ready`, or that
- * of the workflow or of the pool whose limit held it back when it was last looked at. */
+/* Slots: who waits for one, and who is next. A job waits in one of three heaps, ordered by priority, then by when
+ * it came: `ready`, or that of the workflow or of the pool whose limit held it back when it was last looked at. */
 #include "nodes/scheduler/engine.h"
 
 #include <stdlib.h>
@@ -56,7 +56,7 @@ struct slot_pool *slots_pool(const struct engine *e, const char *name)
     return NULL;
 }
 
-/* A task that wants more than there are gets the whole pool. */
+/* A task that wants more than there are gets the whole pool. A pool that there is not limits nothing (`check` warns). */
 int64_t slots_of(const struct engine *e, const struct task *task)
 {
     const struct slot_pool *pool = slots_pool(e, task->pool);
@@ -140,11 +140,12 @@ static void refill(struct engine *e)
         if ((job = job_at(&e->pools[i].waiting)) && pool_fits(e, job))
             wait_in(e, &e->ready, job);
     LIST_FOREACH(flow, &e->flows, link)
-        if ((job = job_at(&flow->waiting)) && flow_fits(flow, job))
-            wait_in(e, &e->ready, job);
+    if ((job = job_at(&flow->waiting)) && flow_fits(flow, job))
+        wait_in(e, &e->ready, job);
 }
 
-/* It ends: a job that does not get its slot goes where only a change of what is free brings it back, and within this call nothing gets free. */
+/* It ends: a job that does not get its slot goes where only a change of what is free brings it back, and within
+ * this call nothing gets free. */
 void slots_dispatch(struct engine *e)
 {
     struct job *job;

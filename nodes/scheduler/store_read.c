@@ -51,13 +51,16 @@ static void on_meta(void *arg, const struct db_row *r)
 int store_read_meta(struct engine *e, struct ls_error *err)
 {
     memset(e->id, 0, sizeof e->id);
-    int64_t rows = db_run(e->db, "SELECT id, next_run, next_event, broker FROM lineshaft_scheduler", NULL, 0, on_meta, e, err);
+    int64_t rows =
+        db_run(e->db, "SELECT id, next_run, next_event, broker FROM lineshaft_scheduler", NULL, 0, on_meta, e, err);
     if (rows)
         return rows < 0 ? -1 : 0;
     ls_id(e->id);
     e->next_run = e->next_event = 1;
-    return db_run(e->db, "INSERT INTO lineshaft_scheduler (one, id, next_run, next_event) VALUES (1, $1, 1, 1)", DB_VALUES(db_text(e->id)), NULL,
-                  NULL, err) < 0 ? -1 : 0;
+    return db_run(e->db, "INSERT INTO lineshaft_scheduler (one, id, next_run, next_event) VALUES (1, $1, 1, 1)",
+                  DB_VALUES(db_text(e->id)), NULL, NULL, err) < 0
+               ? -1
+               : 0;
 }
 
 static void on_flow(void *arg, const struct db_row *r)
@@ -74,7 +77,10 @@ static void on_flow(void *arg, const struct db_row *r)
 
 int store_read_flows(struct engine *e, struct ls_error *err)
 {
-    return db_run(e->db, "SELECT id, hash, paused, first_seen_ms, done_ms, failures FROM lineshaft_workflow", NULL, 0, on_flow, e, err) < 0 ? -1 : 0;
+    return db_run(e->db, "SELECT id, hash, paused, first_seen_ms, done_ms, failures FROM lineshaft_workflow", NULL, 0,
+                  on_flow, e, err) < 0
+               ? -1
+               : 0;
 }
 
 static void on_two_texts(void *arg, const struct db_row *r)
@@ -87,7 +93,8 @@ static void on_two_texts(void *arg, const struct db_row *r)
 char *store_definition_text(struct engine *e, const char *hash, char **path, struct ls_error *err)
 {
     char *texts[2] = {0};
-    if (db_run(e->db, "SELECT text, path FROM lineshaft_definition WHERE hash = $1", DB_VALUES(db_text(hash)), on_two_texts, texts, err) == 0)
+    if (db_run(e->db, "SELECT text, path FROM lineshaft_definition WHERE hash = $1", DB_VALUES(db_text(hash)),
+               on_two_texts, texts, err) == 0)
         error_set(err, "NOT_FOUND", "the workflow's text %s is not in the database", hash);
     *path = texts[1];
     return texts[0];
@@ -95,7 +102,8 @@ char *store_definition_text(struct engine *e, const char *hash, char **path, str
 
 char *store_hash_at(struct engine *e, const char *path)
 {
-    static const char SQL[] = "SELECT w.hash, w.id FROM lineshaft_workflow w JOIN lineshaft_definition d ON d.hash = w.hash WHERE d.path = $1 LIMIT 1";
+    static const char SQL[] = "SELECT w.hash, w.id FROM lineshaft_workflow w JOIN lineshaft_definition d ON d.hash = "
+                              "w.hash WHERE d.path = $1 LIMIT 1";
     char *texts[2] = {0};
     struct ls_error err = {0};
     if (!e->broken.name[0] && db_run(e->db, SQL, DB_VALUES(db_text(path)), on_two_texts, texts, &err) < 0)
@@ -106,9 +114,11 @@ char *store_hash_at(struct engine *e, const char *path)
 
 /* ---- runs ---- */
 
-#define RUN_COLUMNS                                                                                                                        \
-    "SELECT id, workflow, run_id, state, reason, error, cause, logical_ms, interval_start_ms, interval_end_ms, queued_ms, start_ms, end_ms, " \
-    "inputs, note, event_id, event_topic, traceparent, correlationid, definition_hash, stopping, tasks_total, tasks_done, "         \
+#define RUN_COLUMNS                                                                                                    \
+    "SELECT id, workflow, run_id, state, reason, error, cause, logical_ms, interval_start_ms, interval_end_ms, "       \
+    "queued_ms, start_ms, end_ms, "                                                                                    \
+    "inputs, note, event_id, event_topic, traceparent, correlationid, definition_hash, stopping, tasks_total, "        \
+    "tasks_done, "                                                                                                     \
     "tasks_failed FROM lineshaft_workflow_run "
 
 static const char *const CAUSES[] = {"schedule", "manual", "event", "backfill", NULL};
@@ -189,11 +199,13 @@ static void gathered_fini(struct gathered *g)
 
 /* ---- tasks and tries ---- */
 
-#define JOB_COLUMNS                                                                                                                      \
-    "SELECT t.run, t.task, t.state, t.attempt, t.base_attempt, t.losses, t.scheduled_ms, t.queued_ms, t.start_ms, t.end_ms, "            \
+#define JOB_COLUMNS                                                                                                    \
+    "SELECT t.run, t.task, t.state, t.attempt, t.base_attempt, t.losses, t.scheduled_ms, t.queued_ms, t.start_ms, "    \
+    "t.end_ms, "                                                                                                       \
     "t.next_attempt_ms, t.exit_code, t.reason, t.error, t.outputs FROM lineshaft_task t "
-#define TRY_COLUMNS                                                                                                                      \
-    "SELECT y.run, y.task, y.id, y.attempt, y.state, y.runner, y.boot, y.host, y.pid, y.queued_ms, y.claimed_ms, y.start_ms, y.end_ms, " \
+#define TRY_COLUMNS                                                                                                    \
+    "SELECT y.run, y.task, y.id, y.attempt, y.state, y.runner, y.boot, y.host, y.pid, y.queued_ms, y.claimed_ms, "     \
+    "y.start_ms, y.end_ms, "                                                                                           \
     "y.exit_code, y.signal, y.reason, y.error, y.log FROM lineshaft_try y "
 
 struct reading {
@@ -273,9 +285,12 @@ static void on_live_try(void *arg, const struct db_row *r)
 /* One whose text this scheduler cannot read any more cannot go on. */
 static int give_up(struct engine *e, const struct run *run, const char *why, struct ls_error *err)
 {
-    static const char SQL[] = "UPDATE lineshaft_workflow_run SET state = 'failed', reason = 'definition', error = $2, end_ms = $3 WHERE id = $1";
+    static const char SQL[] = "UPDATE lineshaft_workflow_run SET state = 'failed', reason = 'definition', error = $2, "
+                              "end_ms = $3 WHERE id = $1";
     logger_put(LEVEL_ERROR, "run-unreadable", why, "workflow=%s run=%s", run->flow->id, run->id);
-    return db_run(e->db, SQL, DB_VALUES(db_int(run->number), db_text(why), db_int(now_wall(e))), NULL, NULL, err) < 0 ? -1 : 0;
+    return db_run(e->db, SQL, DB_VALUES(db_int(run->number), db_text(why), db_int(now_wall(e))), NULL, NULL, err) < 0
+               ? -1
+               : 0;
 }
 
 static int link_live(struct engine *e, struct gathered *g, struct reading *reading, struct ls_error *err)
@@ -305,11 +320,13 @@ int store_read_live(struct engine *e, struct ls_error *err)
     struct gathered g = {.engine = e};
     struct reading reading = {0};
     int rc = 0;
-    e->counters[METRIC_RUNS_QUEUED] = e->counters[METRIC_RUNS_RUNNING] = e->counters[METRIC_TASKS_ACTIVE] = e->counters[METRIC_TASKS_WAITING] = 0;
+    e->counters[METRIC_RUNS_QUEUED] = e->counters[METRIC_RUNS_RUNNING] = e->counters[METRIC_TASKS_ACTIVE] =
+        e->counters[METRIC_TASKS_WAITING] = 0;
     if (db_run(e->db, RUN_COLUMNS "WHERE state IN ('queued', 'running') ORDER BY id", NULL, 0, on_run, &g, err) < 0 ||
         link_live(e, &g, &reading, err) ||
-        db_run(e->db, JOB_COLUMNS "JOIN lineshaft_workflow_run r ON r.id = t.run WHERE r.state IN ('queued', 'running')", NULL, 0, on_job, &reading,
-               err) < 0 ||
+        db_run(e->db,
+               JOB_COLUMNS "JOIN lineshaft_workflow_run r ON r.id = t.run WHERE r.state IN ('queued', 'running')", NULL,
+               0, on_job, &reading, err) < 0 ||
         db_run(e->db, TRY_COLUMNS "WHERE y.state IN ('queued', 'running')", NULL, 0, on_live_try, &reading, err) < 0)
         rc = -1;
     gathered_fini(&g);
@@ -324,8 +341,10 @@ struct run *store_read_run(struct engine *e, struct flow *flow, const char *id, 
     struct gathered g = {.engine = e};
     struct reading reading = {0};
     err->name[0] = 0;
-    int64_t rows = id ? db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 AND run_id = $2", DB_VALUES(db_text(flow->id), db_text(id)), on_run, &g, err)
-                      : db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 ORDER BY id DESC LIMIT 1", DB_VALUES(db_text(flow->id)), on_run, &g, err);
+    int64_t rows = id ? db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 AND run_id = $2",
+                               DB_VALUES(db_text(flow->id), db_text(id)), on_run, &g, err)
+                      : db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 ORDER BY id DESC LIMIT 1",
+                               DB_VALUES(db_text(flow->id)), on_run, &g, err);
     struct run *run = rows > 0 ? g.runs[0] : NULL;
     if (run && !give_definition(e, run, g.hashes[0], err)) {
         reading.run = run;
@@ -360,10 +379,11 @@ static int64_t ask(struct engine *e, const char *sql, const struct db_value *val
 
 enum exists store_run_exists(struct engine *e, const char *flow_id, const char *id, int64_t logical_ms)
 {
-    if (ask(e, "SELECT 1 FROM lineshaft_workflow_run WHERE workflow = $1 AND run_id = $2", DB_VALUES(db_text(flow_id), db_text(id))))
+    if (ask(e, "SELECT 1 FROM lineshaft_workflow_run WHERE workflow = $1 AND run_id = $2",
+            DB_VALUES(db_text(flow_id), db_text(id))))
         return EXISTS_ID;
-    if (logical_ms != NO_TIME &&
-        ask(e, "SELECT 1 FROM lineshaft_workflow_run WHERE workflow = $1 AND logical_ms = $2", DB_VALUES(db_text(flow_id), db_int(logical_ms))))
+    if (logical_ms != NO_TIME && ask(e, "SELECT 1 FROM lineshaft_workflow_run WHERE workflow = $1 AND logical_ms = $2",
+                                     DB_VALUES(db_text(flow_id), db_int(logical_ms))))
         return EXISTS_DATE;
     return EXISTS_NOT;
 }
@@ -375,10 +395,12 @@ bool store_try_exists(struct engine *e, const char *id)
 
 bool store_was_seen(struct engine *e, const char *flow_id, const char *key)
 {
-    return ask(e, "SELECT 1 FROM lineshaft_trigger_seen WHERE workflow = $1 AND event_key = $2", DB_VALUES(db_text(flow_id), db_text(key))) == 1;
+    return ask(e, "SELECT 1 FROM lineshaft_trigger_seen WHERE workflow = $1 AND event_key = $2",
+               DB_VALUES(db_text(flow_id), db_text(key))) == 1;
 }
 
-int store_list_runs(struct engine *e, const struct run_filter *filter, void (*fn)(void *arg, struct run *run), void *arg, struct ls_error *err)
+int store_list_runs(struct engine *e, const struct run_filter *filter, void (*fn)(void *arg, struct run *run),
+                    void *arg, struct ls_error *err)
 {
     struct gathered g = {.engine = e};
     const struct db_value limit = db_int(filter->limit);
@@ -387,9 +409,11 @@ int store_list_runs(struct engine *e, const struct run_filter *filter, void (*fn
         rows = db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 AND state = $2 ORDER BY id DESC LIMIT $3",
                       DB_VALUES(db_text(filter->flow_id), db_text(filter->state), limit), on_run, &g, err);
     else if (filter->flow_id)
-        rows = db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 ORDER BY id DESC LIMIT $2", DB_VALUES(db_text(filter->flow_id), limit), on_run, &g, err);
+        rows = db_run(e->db, RUN_COLUMNS "WHERE workflow = $1 ORDER BY id DESC LIMIT $2",
+                      DB_VALUES(db_text(filter->flow_id), limit), on_run, &g, err);
     else if (filter->state)
-        rows = db_run(e->db, RUN_COLUMNS "WHERE state = $1 ORDER BY id DESC LIMIT $2", DB_VALUES(db_text(filter->state), limit), on_run, &g, err);
+        rows = db_run(e->db, RUN_COLUMNS "WHERE state = $1 ORDER BY id DESC LIMIT $2",
+                      DB_VALUES(db_text(filter->state), limit), on_run, &g, err);
     else
         rows = db_run(e->db, RUN_COLUMNS "ORDER BY id DESC LIMIT $1", DB_VALUES(limit), on_run, &g, err);
     for (size_t i = 0; i < g.count; i++) {
@@ -417,9 +441,12 @@ static void on_try(void *arg, const struct db_row *r)
     attempt_free(try);
 }
 
-int store_list_tries(struct engine *e, const struct job *job, void (*fn)(void *arg, const struct try *try), void *arg, struct ls_error *err)
+int store_list_tries(struct engine *e, const struct job *job, void (*fn)(void *arg, const struct try *try), void *arg,
+                     struct ls_error *err)
 {
     struct try_reader reader = {.job = job, .fn = fn, .arg = arg};
     return db_run(e->db, TRY_COLUMNS "WHERE y.run = $1 AND y.task = $2 ORDER BY y.attempt",
-                  DB_VALUES(db_int(job->run->number), db_text(job->task->id)), on_try, &reader, err) < 0 ? -1 : 0;
+                  DB_VALUES(db_int(job->run->number), db_text(job->task->id)), on_try, &reader, err) < 0
+               ? -1
+               : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs by events: which triggers an event fires, the one run for each key, and from where on events are still to be seen. What an event
- * starts, its key, and the place behind it in its stream are written in one transaction. */
+/* Runs by events: which triggers an event fires, the one run for each key, and from where on events are still to
+ * be seen. What an event starts, its key, and the place behind it in its stream are written in one transaction. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -30,9 +30,12 @@ static void mark_seen(struct engine *e, const char *flow_id, const char *key, bo
 
 int seen_write(struct engine *e, struct ls_error *err)
 {
-    static const char SQL[] = "INSERT INTO lineshaft_trigger_seen (workflow, event_key, for_ever, seen_ms) VALUES ($1, $2, $3, $4)";
+    static const char SQL[] =
+        "INSERT INTO lineshaft_trigger_seen (workflow, event_key, for_ever, seen_ms) VALUES ($1, $2, $3, $4)";
     for (size_t i = 0; i < e->seen_count; i++)
-        if (db_queue(e->db, SQL, DB_VALUES(db_text(e->seen[i].flow_id), db_text(e->seen[i].key), db_bool(e->seen[i].for_ever), db_int(now_wall(e))),
+        if (db_queue(e->db, SQL,
+                     DB_VALUES(db_text(e->seen[i].flow_id), db_text(e->seen[i].key), db_bool(e->seen[i].for_ever),
+                               db_int(now_wall(e))),
                      err))
             return -1;
     return 0;
@@ -50,7 +53,8 @@ static char *key_of(const struct trigger *trigger, const json_t *scope, char id[
             return NULL;
         }
     } else {
-        buf_addf(&key, "event %s %s", json_string_value(json_object_get(event, "source")), json_string_value(json_object_get(event, "id")));
+        buf_addf(&key, "event %s %s", json_string_value(json_object_get(event, "source")),
+                 json_string_value(json_object_get(event, "id")));
     }
     char *text = xstrdup(buf_text(&key));
     snprintf(id, 40, "event__%016llx", (unsigned long long) XXH3_64bits(text, strlen(text)));
@@ -66,7 +70,8 @@ static bool wanted(const struct trigger *trigger, const json_t *scope, struct ls
     return value && expr_truth(value);
 }
 
-static void start_run(struct flow *flow, const struct trigger *trigger, const json_t *scope, const struct ls_event *event, struct ls_error *err)
+static void start_run(struct flow *flow, const struct trigger *trigger, const json_t *scope,
+                      const struct ls_event *event, struct ls_error *err)
 {
     struct engine *e = flow->engine;
     const json_t *seen = json_object_get(scope, "event");
@@ -77,7 +82,10 @@ static void start_run(struct flow *flow, const struct trigger *trigger, const js
         return;
     }
     char *traceparent = event->traceparent.len ? xstrndup(event->traceparent.data, event->traceparent.len) : NULL;
-    struct run_spec spec = {.id = id, .trigger = "event", .logical_ms = NO_TIME, .traceparent = traceparent,
+    struct run_spec spec = {.id = id,
+                            .trigger = "event",
+                            .logical_ms = NO_TIME,
+                            .traceparent = traceparent,
                             .event_id = json_string_value(json_object_get(seen, "id")),
                             .event_topic = json_string_value(json_object_get(seen, "topic")),
                             .correlationid = json_string_value(json_object_get(seen, "correlationid"))};
@@ -99,7 +107,8 @@ static void fire(struct flow *flow, const struct trigger *trigger, const json_t 
         start_run(flow, trigger, scope, event, &err);
     if (err.name[0] && !flow->engine->broken.name[0])
         logger_put(LEVEL_WARN, "trigger", err.text, "workflow=%s event=%s topic=%.*s", flow->id,
-                   json_string_value(json_object_get(json_object_get(scope, "event"), "id")), (int) event->topic.len, event->topic.data);
+                   json_string_value(json_object_get(json_object_get(scope, "event"), "id")), (int) event->topic.len,
+                   event->topic.data);
 }
 
 /* {event: {topic, id, source, subject, time, data}}; NULL: its attributes are no texts. */
@@ -116,7 +125,8 @@ void engine_event(struct engine *e, const char *pattern, const struct ls_event *
 {
     struct flow *flow;
     json_t *scope = NULL;
-    LIST_FOREACH(flow, &e->flows, link) {
+    LIST_FOREACH(flow, &e->flows, link)
+    {
         const struct workflow *w = flow->definition ? flow->definition->workflow : NULL;
         for (size_t i = 0; w && i < w->trigger_count; i++) {
             if (strcmp(w->triggers[i].event, pattern) != 0)
@@ -124,8 +134,9 @@ void engine_event(struct engine *e, const char *pattern, const struct ls_event *
             if (!scope)
                 scope = scope_of(event);
             if (!scope)
-                logger_put(LEVEL_WARN, "trigger", "the event holds text that is not UTF-8", "stream=%.*s seq=%llu", (int) event->stream.len,
-                           event->stream.len ? event->stream.data : "", (unsigned long long) event->seq);
+                logger_put(LEVEL_WARN, "trigger", "the event holds text that is not UTF-8", "stream=%.*s seq=%llu",
+                           (int) event->stream.len, event->stream.len ? event->stream.data : "",
+                           (unsigned long long) event->seq);
             else
                 fire(flow, &w->triggers[i], scope, event);
         }
@@ -141,7 +152,8 @@ static struct position *find(const struct engine *e, const char *pattern, const 
 {
     for (size_t i = 0; i < e->positions->count; i++) {
         struct position *p = &e->positions->items[i];
-        if (!p->gone && strcmp(p->pattern, pattern) == 0 && strlen(p->stream) == len && memcmp(p->stream, stream, len) == 0)
+        if (!p->gone && strcmp(p->pattern, pattern) == 0 && strlen(p->stream) == len &&
+            memcmp(p->stream, stream, len) == 0)
             return p;
     }
     return NULL;
@@ -215,9 +227,9 @@ int positions_write(struct engine *e, struct ls_error *err)
                               " ON CONFLICT (pattern, stream) DO UPDATE SET next_seq = excluded.next_seq";
     static const char GO[] = "DELETE FROM lineshaft_trigger_position WHERE pattern = $1 AND stream = $2";
     struct positions *ps = e->positions;
-    if (ps->broker_dirty &&
-        (db_queue(e->db, "DELETE FROM lineshaft_trigger_position", NULL, 0, err) ||
-         db_queue(e->db, "UPDATE lineshaft_scheduler SET broker = $1 WHERE one = 1", DB_VALUES(db_text(ps->broker)), err)))
+    if (ps->broker_dirty && (db_queue(e->db, "DELETE FROM lineshaft_trigger_position", NULL, 0, err) ||
+                             db_queue(e->db, "UPDATE lineshaft_scheduler SET broker = $1 WHERE one = 1",
+                                      DB_VALUES(db_text(ps->broker)), err)))
         return -1;
     ps->broker_dirty = false;
     size_t kept = 0;
@@ -235,7 +247,8 @@ int positions_write(struct engine *e, struct ls_error *err)
     ps->count = kept;
     for (size_t i = 0; i < ps->count; i++) {
         struct position *p = &ps->items[i];
-        if (p->dirty && db_queue(e->db, SQL, DB_VALUES(db_text(p->pattern), db_text(p->stream), db_int((int64_t) p->next)), err))
+        if (p->dirty &&
+            db_queue(e->db, SQL, DB_VALUES(db_text(p->pattern), db_text(p->stream), db_int((int64_t) p->next)), err))
             return -1;
         p->dirty = false;
     }
@@ -252,5 +265,8 @@ static void on_position(void *arg, const struct db_row *r)
 
 int positions_read(struct engine *e, struct ls_error *err)
 {
-    return db_run(e->db, "SELECT pattern, stream, next_seq FROM lineshaft_trigger_position", NULL, 0, on_position, e, err) < 0 ? -1 : 0;
+    return db_run(e->db, "SELECT pattern, stream, next_seq FROM lineshaft_trigger_position", NULL, 0, on_position, e,
+                  err) < 0
+               ? -1
+               : 0;
 }

@@ -12,7 +12,7 @@ json_t *time_or_null(int64_t ms)
     return ms && ms != NO_TIME ? json_string(time_text(ms, text)) : json_null();
 }
 
-json_t *text_or_null(const char *text)
+static json_t *text_or_null(const char *text)
 {
     return text ? json_string(text) : json_null();
 }
@@ -28,10 +28,10 @@ static json_t *duration(int64_t start_ms, int64_t end_ms)
 
 json_t *view_run(const struct run *run)
 {
-    json_t *view = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:I}", "workflow", run->flow->id, "workflow_run_id", run->id, "state",
-                             RUN_STATES[run->state], "trigger", run->trigger, "inputs", run->inputs, "tasks_total",
-                             (json_int_t) run->jobs_total, "tasks_done", (json_int_t) run->jobs_done, "tasks_failed",
-                             (json_int_t) run->jobs_failed);
+    json_t *view = json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:I}", "workflow", run->flow->id, "workflow_run_id",
+                             run->id, "state", RUN_STATES[run->state], "trigger", run->trigger, "inputs", run->inputs,
+                             "tasks_total", (json_int_t) run->jobs_total, "tasks_done", (json_int_t) run->jobs_done,
+                             "tasks_failed", (json_int_t) run->jobs_failed);
     json_object_set_new(view, "reason", text_or_null(run->error ? run->error : run->reason));
     json_object_set_new(view, "logical_date", time_or_null(run->logical_ms));
     json_object_set_new(view, "data_interval_start", time_or_null(run->interval_start_ms));
@@ -43,7 +43,8 @@ json_t *view_run(const struct run *run)
     json_object_set_new(view, "note", text_or_null(run->note));
     json_object_set_new(view, "event_id", text_or_null(run->event_id));
     json_object_set_new(view, "event_topic", text_or_null(run->event_topic));
-    json_object_set_new(view, "definition_hash", text_or_null(run->definition ? run->definition->workflow->hash : NULL));
+    json_object_set_new(view, "definition_hash",
+                        text_or_null(run->definition ? run->definition->workflow->hash : NULL));
     return view;
 }
 
@@ -51,7 +52,8 @@ json_t *view_run(const struct run *run)
 
 static void add_try(void *arg, const struct try *try)
 {
-    json_t *view = json_pack("{s:s, s:I, s:s}", "try", try->id, "attempt", (json_int_t) try->attempt, "state", TASK_STATES[try->state]);
+    json_t *view = json_pack("{s:s, s:I, s:s}", "try", try->id, "attempt", (json_int_t) try->attempt, "state",
+                             TASK_STATES[try->state]);
     json_object_set_new(view, "runner", text_or_null(try->runner));
     json_object_set_new(view, "start_date", time_or_null(try->start_ms));
     json_object_set_new(view, "end_date", time_or_null(try->end_ms));
@@ -84,10 +86,11 @@ json_t *view_job(const struct job *job, struct ls_error *err)
         return NULL;
     }
     const json_t *last = json_array_get(tries, json_array_size(tries) ? json_array_size(tries) - 1 : 0);
-    json_t *view = json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:s}", "task", task->id, "state", TASK_STATES[job->state], "type",
-                             type_word(task->type), "depends_on", upstream(task), "trigger_rule", TRIGGER_RULES[task->trigger_rule], "attempt",
-                             (json_int_t) job->attempt, "attempts_max", (json_int_t) (job->base_attempt + job->losses + task->retry.limit + 1),
-                             "pool", task->pool);
+    json_t *view =
+        json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:s}", "task", task->id, "state", TASK_STATES[job->state],
+                  "type", type_word(task->type), "depends_on", upstream(task), "trigger_rule",
+                  TRIGGER_RULES[task->trigger_rule], "attempt", (json_int_t) job->attempt, "attempts_max",
+                  (json_int_t) (job->base_attempt + job->losses + task->retry.limit + 1), "pool", task->pool);
     static const char *const FROM_TRY[] = {"try", "runner", "log"};
     for (size_t i = 0; i < 3; i++) {
         json_t *value = json_object_get(last, FROM_TRY[i]);
@@ -152,10 +155,11 @@ json_t *view_flow(struct flow *flow, const char *path, struct ls_error *err)
     for (char **tag = w->tags; tag && *tag; tag++)
         json_array_append_new(tags, json_string(*tag));
     int64_t next = flow->paused ? -1 : workflow_next(w, flow->done_ms, flow_anchor(flow));
-    json_t *view = json_pack("{s:s, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:I, s:s}", "id", flow->id, "description", text_or_null(w->description), "tags",
-                             tags, "file", path, "paused", flow->paused, "schedule", schedule_texts(w), "timezone", zone_name(w->zone),
-                             "triggers", patterns(w), "active_runs", (json_int_t) (flow->queued_count + flow->running_count),
-                             "definition_hash", w->hash);
+    json_t *view =
+        json_pack("{s:s, s:o, s:o, s:s, s:b, s:o, s:s, s:o, s:I, s:s}", "id", flow->id, "description",
+                  text_or_null(w->description), "tags", tags, "file", path, "paused", flow->paused, "schedule",
+                  schedule_texts(w), "timezone", zone_name(w->zone), "triggers", patterns(w), "active_runs",
+                  (json_int_t) (flow->queued_count + flow->running_count), "definition_hash", w->hash);
     json_object_set_new(view, "next", next < 0 ? json_null() : time_or_null(next));
     json_object_set_new(view, "last_run", last ? last : json_null());
     return view;

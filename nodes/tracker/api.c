@@ -2,6 +2,7 @@
 /* A request of the API, from the bus or from HTTP: the op that it asks for, run in a transaction if it writes; the
  * answer, in parts, or the error. */
 #include "nodes/tracker/api.h"
+#include "nodes/tracker/outbox.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include "lib/xmem.h"
 
 #define PART_BYTES 262144
+#define WAITING_MAX 20000 /* facts in the outbox; behind that, answers to those who write are held back */
+#define HOLD_MS 5000      /* but no longer than this: perhaps the broker takes nothing */
 #define ATTEMPTS 4 /* for a transaction that lost against another */
 
 struct op {
@@ -72,6 +75,7 @@ json_t *op_fail(struct op_call *call, struct ls_error *err, const char *error_co
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    tracker_mend(err->text);
     return NULL;
 }
 
@@ -106,6 +110,7 @@ static json_t *run_write(struct op_call *call, const struct op *op, enum db_prob
     }
     if (answer) {
         outbox_publish(t->outbox);
+        call->told = true;
         return answer;
     }
     *problem = is_complaint(call) ? DB_OK : db_problem(t->db);
@@ -139,13 +144,24 @@ static json_t *run_op(struct op_call *call, const struct op *op, struct ls_error
 
 struct answer {
     struct ls_call *call;
+    struct tracker *holder; /* NULL: it is not held back */
+    TAILQ_ENTRY(answer) link;
+    int64_t until_ms;
     struct buf text;
     size_t at;
     int status; /* 0: a bus caller */
 };
 
+static void let_go(struct answer *a)
+{
+    if (a->holder)
+        TAILQ_REMOVE(&a->holder->held, a, link);
+    a->holder = NULL;
+}
+
 static void answer_free(struct answer *a)
 {
+    let_go(a);
     a->call->user = NULL;
     buf_fini(&a->text);
     free(a);
@@ -194,11 +210,23 @@ static enum ls_verdict send_parts(struct answer *a, struct ls_error *err)
 void tracker_credit(struct ls_call *call)
 {
     struct ls_error err;
-    if (!call->user)
+    struct answer *a = call->user;
+    if (!a || a->holder)
         return;
-    enum ls_verdict verdict = send_parts(call->user, &err);
+    enum ls_verdict verdict = send_parts(a, &err);
     if (verdict == LS_RETRY || verdict == LS_REJECT)
         ls_reply_error(call, &err);
+}
+
+int64_t tracker_release(struct tracker *t, int64_t now_ms)
+{
+    struct answer *a;
+    bool all = outbox_waiting(t->outbox) <= WAITING_MAX || node_draining(t->node);
+    while ((a = TAILQ_FIRST(&t->held)) && (all || now_ms >= a->until_ms)) {
+        let_go(a);
+        tracker_credit(a->call);
+    }
+    return a ? a->until_ms : INT64_MAX;
 }
 
 void tracker_cancelled(struct ls_call *call)
@@ -207,7 +235,8 @@ void tracker_cancelled(struct ls_call *call)
         answer_free(call->user);
 }
 
-static enum ls_verdict answer_text(struct ls_call *call, json_t *body, int status, struct ls_error *err)
+/* Takes `body` over. */
+static struct answer *answer_new(struct ls_call *call, json_t *body, int status)
 {
     struct answer *a = xcalloc(1, sizeof *a);
     a->call = call;
@@ -215,18 +244,20 @@ static enum ls_verdict answer_text(struct ls_call *call, json_t *body, int statu
     call->user = a;
     node_write(&a->text, body);
     json_decref(body);
-    return send_parts(a, err);
+    return a;
 }
 
 static enum ls_verdict answer_failure(struct ls_call *call, const struct op_call *op, bool http, struct ls_error *err)
 {
     const char *code = op->error_code;
     if (http)
-        return answer_text(call, json_pack("{s:s,s:s}", "error_code", code, "message", err->text),
-                           CODES[code_find(code)].status, err);
+        return send_parts(answer_new(call, json_pack("{s:s,s:s}", "error_code", code, "message", err->text),
+                                     CODES[code_find(code)].status),
+                          err);
     struct ls_error why = *err;
     int room = (int) sizeof err->text - (int) strlen(code) - 3;
     snprintf(why.text, sizeof why.text, "%s: %.*s", code, room, err->text);
+    tracker_mend(why.text);
     ls_reply_error(call, &why);
     return LS_DONE;
 }
@@ -293,5 +324,11 @@ enum ls_verdict tracker_request(struct tracker *t, struct ls_call *call, const s
     json_t *answer = run_request(&op, request, http, err);
     if (!answer)
         return answer_failure(call, &op, http, err);
-    return answer_text(call, answer, http ? 200 : 0, err);
+    struct answer *a = answer_new(call, answer, http ? 200 : 0);
+    if (!op.told || outbox_waiting(t->outbox) <= WAITING_MAX)
+        return send_parts(a, err);
+    a->holder = t;
+    a->until_ms = clock_mono_ms() + HOLD_MS;
+    TAILQ_INSERT_TAIL(&t->held, a, link);
+    return LS_PENDING;
 }

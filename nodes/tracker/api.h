@@ -66,6 +66,7 @@ json_t *token_make(int64_t offset, const char *question);
 
 /* ---- check.c: names, keys, limits ---- */
 
+#define TIME_MAX 253402300799999 /* ms: the year 9999 */
 #define METRIC_KEY_MAX 250
 #define PARAM_VALUE_MAX 6000
 #define TAG_VALUE_MAX 8000

@@ -12,7 +12,6 @@
 #define BATCH_PARAMS_MAX 100
 #define BATCH_TAGS_MAX 100
 #define BATCH_MAX 1000
-#define TIME_MAX 253402300799999 /* the year 9999 */
 #define HISTORY_TAG "mlflow.log-model.history"
 
 /* ---- facts ---- */
@@ -321,8 +320,42 @@ static void check_models(struct op_call *call, const json_t *models, struct ls_e
     }
 }
 
+/* Objects with no more than these fields of those in `list`: what else a caller sends is not carried on. */
+static json_t *only(const json_t *list, const char *const *fields)
+{
+    json_t *kept = json_array();
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        json_t *object = json_object();
+        for (const char *const *field = fields; *field; field++)
+            put(object, *field, json_incref(json_object_get(item, *field)));
+        json_array_append_new(kept, object);
+    }
+    return kept;
+}
+
+/* [{dataset, tags}] */
+static json_t *input_facts(const json_t *datasets)
+{
+    static const char *const FIELDS[] = {"name", "digest", "source_type", "source", "schema", "profile", NULL},
+                             *const PAIR[] = {"key", "value", NULL};
+    json_t *facts = json_array();
+    size_t i;
+    const json_t *input;
+    json_array_foreach(datasets, i, input)
+    {
+        json_auto_t *one = json_pack("[O]", json_object_get(input, "dataset")), *kept = only(one, FIELDS);
+        json_array_append_new(facts, json_pack("{s:O,s:o}", "dataset", json_array_get(kept, 0), "tags",
+                                               only(json_object_get(input, "tags"), PAIR)));
+    }
+    return facts;
+}
+
 json_t *op_runs_log_inputs(struct op_call *call, struct ls_error *err)
 {
+    static const char *const MODEL[] = {"model_id", "step", NULL};
     const char *run = run_id(call, err);
     const json_t *datasets = ask_list(call, call->request, "datasets", true, err),
                  *models = ask_list(call, call->request, "models", true, err), *input;
@@ -333,8 +366,8 @@ json_t *op_runs_log_inputs(struct op_call *call, struct ls_error *err)
     if (refused(call))
         return NULL;
     json_t *body = json_pack("{s:s}", "run_id", run);
-    put(body, "datasets", json_array_size(datasets) ? json_deep_copy(datasets) : NULL);
-    put(body, "models", json_array_size(models) ? json_deep_copy(models) : NULL);
+    put(body, "datasets", json_array_size(datasets) ? input_facts(datasets) : NULL);
+    put(body, "models", json_array_size(models) ? only(models, MODEL) : NULL);
     return tracker_tell(call->tracker, "run.input", body, err) < 0 ? NULL : json_object();
 }
 

@@ -98,7 +98,7 @@ static json_t *created(struct op_call *call, const char *id, const char *name, s
         op_fail(call, err, INVALID,
                 "The experiment's artifact_location is too long: with the run's own part it exceeds %d characters",
                 LOCATION_MAX);
-    if (start < 0)
+    if (start < 0 || start > TIME_MAX)
         op_fail(call, err, INVALID, "Invalid value for parameter 'start_time': it must be milliseconds since 1970");
     if (refused(call) || !location) {
         free(location);
@@ -176,7 +176,7 @@ json_t *op_runs_update(struct op_call *call, struct ls_error *err)
     int status = ask_enum(call, call->request, "status", STATUSES, err);
     int64_t end = ask_int(call, call->request, "end_time", 0, err);
     check_length(call, "run_name", name, 250, err);
-    if (end < 0)
+    if (end < 0 || end > TIME_MAX)
         op_fail(call, err, INVALID, "Invalid value for parameter 'end_time': it must be milliseconds since 1970");
     require_run(call, id, true, err);
     if (refused(call))
@@ -210,8 +210,9 @@ json_t *op_runs_delete(struct op_call *call, struct ls_error *err)
     require_run(call, id, false, err);
     if (refused(call))
         return NULL;
-    if (is_stage(call, id, "deleted", err))
-        return json_object();
+    bool done = is_stage(call, id, "deleted", err);
+    if (refused(call) || done)
+        return refused(call) ? NULL : json_object();
     json_t *body = json_pack("{s:s,s:I}", "run_id", id, "deleted_time", (json_int_t) call->now_ms);
     put(body, "user_id", call->principal[0] ? json_string(call->principal) : NULL);
     return tracker_tell(call->tracker, "run.deleted", body, err) < 0 ? NULL : json_object();
@@ -223,8 +224,9 @@ json_t *op_runs_restore(struct op_call *call, struct ls_error *err)
     require_run(call, id, false, err);
     if (refused(call))
         return NULL;
-    if (is_stage(call, id, "active", err))
-        return json_object();
+    bool done = is_stage(call, id, "active", err);
+    if (refused(call) || done)
+        return refused(call) ? NULL : json_object();
     json_t *body = json_pack("{s:s,s:s}", "run_id", id, "lifecycle_stage", "active");
     return tracker_tell(call->tracker, "run.updated", body, err) < 0 ? NULL : json_object();
 }

@@ -3,12 +3,14 @@
 #include "nodes/tracker/fact.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/utf8.h"
 
 const char *const FACT_STAGES[] = {"active", "deleted", NULL};
 const char *const FACT_STATUSES[] = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED", NULL};
@@ -56,6 +58,18 @@ int fact_apply(struct tracker *t, const char *topic, const json_t *body, int64_t
     return 0;
 }
 
+void tracker_mend(char *text)
+{
+    size_t len = strlen(text), size, to = 0;
+    uint32_t code;
+    for (size_t from = 0; from < len; from += size ? size : 1) {
+        size = utf8_next((const uint8_t *) text + from, len - from, &code);
+        memmove(text + to, text + from, size);
+        to += size;
+    }
+    text[to] = '\0';
+}
+
 int fact_wrong(struct fact *f, const char *format, ...)
 {
     char text[300];
@@ -66,6 +80,7 @@ int fact_wrong(struct fact *f, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     f->wrong = true;
+    tracker_mend(text);
     return error_set(f->err, "BAD_VALUE", "%s: %s", f->topic, text);
 }
 
@@ -152,8 +167,9 @@ static bool read_int(const json_t *value, int64_t *number)
     }
     if (!text || !*text || strlen(text) > 20 || strspn(text, "-0123456789") != strlen(text))
         return false;
+    errno = 0;
     *number = strtoll(text, &end, 10);
-    return *end == '\0';
+    return *end == '\0' && !errno;
 }
 
 int64_t fact_int(struct fact *f, const char *key, int64_t fallback)

@@ -31,6 +31,7 @@ int fact_experiment_created(struct fact *f)
         return -1;
     if (fact_put(f, SET, db_int(id), name, location, time))
         return -1;
+    known_forget(f->t->known); /* it may have had another name */
     if (db_is_postgres(f->t->db) && id > 0 && id < EXPERIMENT_NAMED_FIRST && fact_put(f, SEQUENCE, db_int(id)))
         return -1;
     return fact_each_tag(f, db_int(id), &TAGS);

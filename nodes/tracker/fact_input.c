@@ -60,15 +60,30 @@ static int put_tags(struct fact *f, const json_t *tags, struct db_value run, str
     return 0;
 }
 
+static void take_number(void *arg, const struct db_row *row)
+{
+    snprintf(arg, UUID_SIZE, "dataset %lld", (long long) db_get_int(row, 0));
+}
+
+/* Data sets belong to an experiment: the same one in two has two ids. `sort` (UUID_SIZE) names that of the run. */
+static int sort_of(struct fact *f, struct db_value run, char *sort)
+{
+    static const char EXPERIMENT[] = "SELECT experiment_id FROM runs WHERE run_uuid = $1";
+    return db_run(f->t->db, EXPERIMENT, DB_VALUES(run), take_number, sort, f->err) < 0 ? -1 : 0;
+}
+
 static int put_dataset(struct fact *f, struct db_value run, const json_t *input)
 {
+    char sort[UUID_SIZE] = "";
     struct fact of = within(f, json_object_get(input, "dataset"));
     char dataset[UUID_SIZE], edge[UUID_SIZE];
     struct db_value name = fact_need(&of, "name", 500), digest = fact_need(&of, "digest", 36),
                     source_type = fact_or(&of, "source_type", 36, "");
     struct db_value source = fact_or(&of, "source", 65535, ""), schema = fact_text(&of, "schema", 1048575),
                     profile = fact_text(&of, "profile", 16777215);
-    make_uuid(dataset, "dataset", name, digest);
+    if (of.wrong || sort_of(f, run, sort))
+        return -1;
+    make_uuid(dataset, sort, name, digest);
     make_uuid(edge, dataset, run, digest);
     if (fact_put(&of, DATASET_PUT, run, name, digest, db_text(dataset), source_type, source, schema, profile) ||
         fact_put(&of, INPUT_PUT, run, name, digest, db_text(edge)))

@@ -17,6 +17,7 @@
 #include "nodes/tracker/outbox_inside.h"
 
 #define EVENT_ID_SIZE 96
+#define SUBJECT_MAX 256 /* bytes, of the protocol; names of models have up to 1024 */
 
 static const char ROW_PUT[] = "INSERT INTO lineshaft_outbox (id, created, facts) VALUES ($1, $2, $3)";
 static const char ROW_DELETE[] = "DELETE FROM lineshaft_outbox WHERE id = $1";
@@ -141,7 +142,7 @@ static int publish(struct outbox *o, struct own *own)
     const struct ls_event event = {.topic = ls_str(own->topic),
                                    .id = ls_str(id),
                                    .time = ls_str(time),
-                                   .subject = ls_str(subject),
+                                   .subject = ls_str(subject && strlen(subject) <= SUBJECT_MAX ? subject : ""),
                                    .body = ls_bytes(body.data, body.len)};
     own->row->in_flight++;
     int rc = ls_publish(node_client(o->t->node), &event, on_published, own, &err);
@@ -306,6 +307,11 @@ static int remove_finished(struct outbox *o, struct ls_error *err)
             row_remove(o, row);
     }
     return 0;
+}
+
+size_t outbox_waiting(const struct outbox *o)
+{
+    return o->waiting;
 }
 
 int outbox_turn(struct outbox *o, struct ls_error *err)

@@ -30,6 +30,9 @@ int outbox_read(struct outbox *outbox, struct ls_error *err);
 /* outbox_turn publishes what waits for room, and removes rows that wait for nothing. -1: the database's error. */
 int outbox_turn(struct outbox *outbox, struct ls_error *err);
 
+/* outbox_waiting: how many facts are here. */
+size_t outbox_waiting(const struct outbox *outbox);
+
 /* ---- within the transaction that applies events ---- */
 
 /* outbox_find: the waiting fact with that event id, or NULL. */

@@ -38,7 +38,7 @@ struct search_children {
 };
 
 struct search_subject {
-    const char *name; /* "run" */
+    const char *name; /* "a run" */
     const struct search_attribute *attributes;
     const struct search_children *children; /* the last has no words */
     const char *attribute_words[5];

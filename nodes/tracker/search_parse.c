@@ -16,6 +16,8 @@
 #include "lib/xmem.h"
 #include "nodes/tracker/search.h"
 
+#define PATTERN_MAX 10000 /* SQLite takes 50000, and as a GLOB it may become three times as long */
+
 struct reader {
     const struct search_subject *subject;
     const char *start, *at;
@@ -120,7 +122,7 @@ static int unknown_attribute(struct reader *r, const char *start, const struct s
         if (a->flags & use)
             buf_addf(&hint, "%s %s", hint.len > 12 ? "," : "", a->name);
     r->at = start;
-    snprintf(what, sizeof what, "'%.60s' is no attribute of a %s", name, r->subject->name);
+    snprintf(what, sizeof what, "'%.60s' is no attribute of %s", name, r->subject->name);
     int rc = complain(r, what, buf_text(&hint));
     buf_fini(&hint);
     return rc;
@@ -161,7 +163,7 @@ static int read_name(struct reader *r, struct name *name, unsigned use)
             rc = read_key(r, name, start, use);
         } else {
             char what[120];
-            snprintf(what, sizeof what, "'%.60s' is nothing that a %s has", first, r->subject->name);
+            snprintf(what, sizeof what, "'%.60s' is nothing that %s has", first, r->subject->name);
             r->at = start;
             rc = complain(r, what, "entities are metrics, params, tags, attributes, as far as it has them");
         }
@@ -333,8 +335,14 @@ static int read_rest(struct reader *r, struct search *s, struct name *name)
         return complain(r, "this operator does not fit",
                         number ? "numbers take = != > >= < <=" : "texts take = != LIKE ILIKE, some also IN");
     }
+    const char *at = r->at;
     if (op != OP_NULL && op != OP_NOT_NULL && !(value = read_value(r, name, op)))
         return -1;
+    if ((op == OP_LIKE || op == OP_ILIKE) && json_string_length(value) > PATTERN_MAX) {
+        json_decref(value);
+        r->at = at;
+        return complain(r, "the pattern is too long", "patterns have at most 10000 bytes");
+    }
     s->conditions = xgrow(s->conditions, &s->condition_room, s->condition_count + 1, sizeof *s->conditions);
     s->conditions[s->condition_count++] = (struct search_condition){
         .children = name->children, .attribute = name->attribute, .key = name->key, .op = op, .value = value};

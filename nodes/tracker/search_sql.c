@@ -49,7 +49,7 @@ static const struct search_children RUN_CHILDREN[] = {
      NULL, NULL, NULL, NULL, DATASET},
     {0}};
 const struct search_subject SEARCH_RUNS = {
-    "run", RUN, RUN_CHILDREN, {"attribute", "attributes", "attr", "run", NULL}, false};
+    "a run", RUN, RUN_CHILDREN, {"attribute", "attributes", "attr", "run", NULL}, false};
 
 static const struct search_attribute EXPERIMENT[] = {{"name", "e.name", SEARCH_TEXT, SEARCH_ANY},
                                                      {"creation_time", "e.creation_time", SEARCH_INT, SEARCH_ANY},
@@ -61,7 +61,7 @@ static const struct search_children EXPERIMENT_CHILDREN[] = {
      NULL},
     {0}};
 const struct search_subject SEARCH_EXPERIMENTS = {
-    "experiment", EXPERIMENT, EXPERIMENT_CHILDREN, {"attribute", "attributes", "attr", NULL}, false};
+    "an experiment", EXPERIMENT, EXPERIMENT_CHILDREN, {"attribute", "attributes", "attr", NULL}, false};
 
 static const struct search_attribute MODEL[] = {
     {"name", "m.name", SEARCH_TEXT, SEARCH_ANY},
@@ -73,7 +73,7 @@ static const struct search_children MODEL_CHILDREN[] = {
     {ENTITY_TAG, TAG_WORDS, "registered_model_tags x WHERE x.name = m.name", "x.key", "x.value", NULL, NULL, NULL},
     {0}};
 const struct search_subject SEARCH_MODELS = {
-    "registered model", MODEL, MODEL_CHILDREN, {"attribute", "attributes", "attr", NULL}, true};
+    "a registered model", MODEL, MODEL_CHILDREN, {"attribute", "attributes", "attr", NULL}, true};
 
 static const struct search_attribute VERSION[] = {
     {"name", "v.name", SEARCH_TEXT, SEARCH_ANY | SEARCH_IN},
@@ -89,7 +89,7 @@ static const struct search_children VERSION_CHILDREN[] = {
      NULL, NULL, NULL},
     {0}};
 const struct search_subject SEARCH_VERSIONS = {
-    "model version", VERSION, VERSION_CHILDREN, {"attribute", "attributes", "attr", NULL}, true};
+    "a model version", VERSION, VERSION_CHILDREN, {"attribute", "attributes", "attr", NULL}, true};
 
 static const struct search_attribute LOGGED_MODEL[] = {
     {"name", "l.name", SEARCH_TEXT, SEARCH_ANY | SEARCH_IN},
@@ -112,7 +112,7 @@ static const struct search_children LOGGED_MODEL_CHILDREN[] = {
      NULL},
     {0}};
 const struct search_subject SEARCH_LOGGED_MODELS = {
-    "logged model", LOGGED_MODEL, LOGGED_MODEL_CHILDREN, {"attribute", "attributes", NULL}, false};
+    "a logged model", LOGGED_MODEL, LOGGED_MODEL_CHILDREN, {"attribute", "attributes", NULL}, false};
 
 /* ---- parameters ---- */
 

@@ -95,6 +95,7 @@ static int on_open(void *self, struct node *node, const void *options, struct ls
     struct tracker *t = self;
     t->node = node;
     t->options = options;
+    TAILQ_INIT(&t->held);
     t->known = known_new();
     t->metrics = metrics_new();
     t->feed = feed_new(t);
@@ -166,7 +167,8 @@ static int64_t on_tick(void *self, int64_t now_ms)
     int64_t next = feed_turn(t->feed, now_ms);
     if (outbox_turn(t->outbox, &err))
         db_node_failed(t->db_node, &err);
-    return next;
+    int64_t release = tracker_release(t, now_ms);
+    return release < next ? release : next;
 }
 
 static void on_close(void *self)

@@ -2,6 +2,7 @@
 #ifndef NODES_TRACKER_TRACKER_H
 #define NODES_TRACKER_TRACKER_H
 #include <jansson.h>
+#include <sys/queue.h>
 
 #include "nodes/kit/db_node.h"
 #include "nodes/tracker/options.h"
@@ -23,6 +24,8 @@
  * database. So max + 1 must only count ids below it. */
 #define EXPERIMENT_NAMED_FIRST (1LL << 30)
 
+struct answer; /* api.c */
+
 struct tracker {
     struct node *node;
     const struct tracker_options *options;
@@ -30,11 +33,15 @@ struct tracker {
     struct db *db;          /* NULL while it is away; within callbacks of requests it never is */
     struct outbox *outbox;
     struct feed *feed;
+    TAILQ_HEAD(held, answer) held; /* answers that wait until the outbox is shorter */
     struct known *known;     /* what is known to be in the database */
     struct metrics *metrics; /* values of metrics on their way into it */
     bool again;              /* a fact is applied that was applied before (outbox.h) */
     char *artifact_root;    /* absolute URI, without a slash at the end */
 };
+
+/* tracker_mend drops what is no UTF-8 from a text: "%.100s" in the text of an error may cut a character. */
+void tracker_mend(char *text);
 
 /* ---- fact.c and fact_*.c: one function per topic, in a table ---- */
 
@@ -69,6 +76,7 @@ struct op_call {
     json_t *request;        /* object: the JSON body, or the query parameters (each a text, repeated ones an array of texts) */
     const char *principal;  /* who asks, "" when nobody says */
     int64_t now_ms;
+    bool told;              /* it wrote, and that stands */
     const char *error_code; /* set with a failure: INVALID_PARAMETER_VALUE and so on; its HTTP status follows from it */
 };
 /* An op returns the answer (new reference; {} for nothing to say), or NULL with *err and call->error_code (op_fail
@@ -81,6 +89,9 @@ json_t *op_fail(struct op_call *call, struct ls_error *err, const char *error_co
  * that number and sentence. */
 enum ls_verdict tracker_request(struct tracker *t, struct ls_call *call, const struct ls_event *request, struct ls_error *err);
 void tracker_credit(struct ls_call *call);
+/* tracker_release, in each turn of the loop: gives the answers that were held back because the outbox was long. Callers
+ * who write faster than the stream takes it would else fill the memory. Returns when it wants to be called at the latest. */
+int64_t tracker_release(struct tracker *t, int64_t now_ms);
 void tracker_cancelled(struct ls_call *call);
 
 #endif

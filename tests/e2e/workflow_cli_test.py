@@ -210,7 +210,8 @@ def test_follow_shows_states_progress_and_the_log_line_by_line(scheduler):
     lines = [re.sub(r"^[\d:. -]+  ", "", line) for line in out.split("\n\n")[0].splitlines()]
     assert [re.sub(r" +", " ", line) for line in lines] == [
         "train queued", "train running, try 2 on hands", "train | one", "train | two", "train 25 % order 2", "train | thr\\x1b[31mee",
-        "train up_for_retry: exit code 3; again in 30 s", "train success, 2.1 s", "b skipped: when", "c failed: exit code 2", "d upstream_failed"]
+        "train up_for_retry: exit code 3; again in 30 s", "train success, 2.1 s", "b skipped: when", "c failed: exit code 2",
+        "d upstream_failed"]
     assert rows(out.split("\n\n")[1])[1][:2] == ["train", "success"] and out.endswith("success after 3.4 s\n")
 
 

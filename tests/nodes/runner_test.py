@@ -17,7 +17,7 @@ from stack import Stack
 
 NODES = """
   door:  {{{{ kind: ingress, listen: "{{http}}" }}}}
-  hands: {{{{ kind: runner, dir: run, kill_after: 1s, restart: {{{{ delay: 50ms, delay_max: 200ms }}}}, {options} }}}}
+  hands: {{{{ kind: runner, dir: run, kill_after: {kill_after}, restart: {{{{ delay: 50ms, delay_max: 200ms }}}}, {options} }}}}
 """
 MARKS = itertools.count()
 
@@ -25,9 +25,9 @@ MARKS = itertools.count()
 class Rig:
     """A stack with a runner, and the scheduler it asks."""
 
-    def __init__(self, folder, options="slots: 4", lease_ms=30000, **env):
+    def __init__(self, folder, options="slots: 4", lease_ms=30000, kill_after="1s", **env):
         self.folder = folder
-        self.stack = Stack(folder, NODES.format(options=options), **env)
+        self.stack = Stack(folder, NODES.format(options=options, kill_after=kill_after), **env)
         self.scheduler = Scheduler(self.stack.url, lease_ms)
 
     def close(self):
@@ -358,6 +358,19 @@ def test_a_cancelled_try_may_end_in_order(rig):
     rig.scheduler.publish("task.cancel", workflow="w", workflow_run_id="r/1", task="a", **{"try": name}, reason="cancelled")
     ended = rig.scheduler.ended(name)
     assert ended["reason"] == "cancelled" and ended["exit_code"] == 9 and rig.log(ended).endswith(b"bye\n")
+
+
+def test_a_cancelled_try_has_its_time_to_end_as_long_as_its_lease_is_renewed(make):
+    rig = make(lease_ms=1000, kill_after="60s")
+    name = rig.scheduler.queue("trap 'echo ending; while [ ! -e go ]; do sleep 0.02; done; exit 9' TERM; while :; do sleep 0.05; done")
+    rig.scheduler.started(name)
+    rig.scheduler.publish("task.cancel", workflow="w", workflow_run_id="r/1", task="a", **{"try": name}, reason="cancelled")
+    rig.scheduler.until(name, "task.progress")
+    seen = len(rig.scheduler.renewals)
+    wait_until(lambda: len(rig.scheduler.renewals) >= seen + 6, "renewals for longer than a lease")
+    (rig.folder / "go").touch()
+    ended = rig.scheduler.ended(name)
+    assert ended["reason"] == "cancelled" and ended["exit_code"] == 9
 
 
 def test_the_answer_to_a_renewal_stops_tries(make):

@@ -164,6 +164,17 @@ def test_a_run_is_what_its_created_fact_says_whatever_came_before_it(start, data
     assert number >= 2 ** 30 and uri == f"s3://bucket/root/{number}/r1/artifacts"
 
 
+def test_a_name_that_an_experiment_had_before_its_fact_came_is_free(start, database):
+    stack = up(start(database))
+    publish(stack, "run.created", {"run_id": "a", "experiment_id": "77"})
+    publish(stack, "run.created", {"run_id": "b", "experiment_name": "experiment-77"})
+    publish(stack, "experiment.created", {"experiment_id": "77", "name": "its own"})
+    publish(stack, "run.created", {"run_id": "c", "experiment_name": "experiment-77"})
+    settled(stack, database)
+    rows = dict(values(database, "SELECT r.run_uuid, e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"))
+    assert rows == {"a": "its own", "b": "its own", "c": "experiment-77"}
+
+
 def test_metrics_that_are_no_numbers_are_kept_as_mlflow_keeps_them(start, database):
     stack = up(start(database))
     peer = stack.dealer("numbers")
@@ -446,6 +457,22 @@ def test_facts_that_waited_during_a_crash_end_as_they_were_told(start, make, tmp
     assert dump(live) == before
     assert replayed(start, copy) == before
     assert len(facts) == 4 and [row["name"] for row in before["model_versions"]] == ["model"]
+
+
+def test_who_writes_faster_than_the_stream_takes_it_is_slowed_down(start, database):
+    """An answer waits while more than 20000 facts are in the outbox: four callers have at most one batch more each."""
+    stack = up(start(database))
+    run, longest = new_run(stack), []
+
+    def write(i):
+        for n in range(12):
+            ask(stack, "/runs/log-batch", {"run_id": run, "metrics": [
+                {"key": f"k{i}", "value": 1, "timestamp": n * 1000 + k, "step": 0} for k in range(1000)]})
+            longest.append(values(database, "SELECT COUNT(*) FROM lineshaft_outbox")[0][0])
+
+    together(4, write)
+    settled(stack, database)
+    assert max(longest) <= 24 and values(database, "SELECT COUNT(*) FROM metrics") == [(48000,)]
 
 
 def test_a_second_tracker_stands_by(start, database):

@@ -9,7 +9,8 @@
 static void a_chain_of_events_runs_to_its_end(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, event: job.a}, {id: b, event: job.b, depends_on: a, data: {of: '{{ run_id }}'}}]}");
+    define(r,
+           "{id: w, tasks: [{id: a, event: job.a}, {id: b, event: job.b, depends_on: a, data: {of: '{{ run_id }}'}}]}");
     start(r, "w", "r1");
     assert_string_equal(run_state(r, "r1"), "success");
     assert_int_equal(told(r, "job.a"), 1);
@@ -59,7 +60,8 @@ static void a_refused_event_fails_its_task(void **state)
 static void a_request_gives_outputs_to_the_tasks_behind_it(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, request: things.get}, {id: b, event: job.b, depends_on: a, data: {n: '{{ outputs.a.n }}'}}]}");
+    define(r, "{id: w, tasks: [{id: a, request: things.get}, {id: b, event: job.b, depends_on: a, data: {n: '{{ "
+              "outputs.a.n }}'}}]}");
     start(r, "w", "r1");
     assert_int_equal(r->asked, 1);
     assert_string_equal(r->asked_topic, "things.get");
@@ -72,9 +74,9 @@ static void a_request_gives_outputs_to_the_tasks_behind_it(void **state)
     assert_int_equal(told(r, "job.b"), 1);
     size_t i;
     json_t *event;
-    json_array_foreach(r->history, i, event)
-        if (strcmp(json_string_value(json_object_get(event, "topic")), "job.b") == 0)
-            assert_int_equal(json_integer_value(json_object_get(json_object_get(event, "data"), "n")), 7);
+    json_array_foreach(r->history, i,
+                       event) if (strcmp(json_string_value(json_object_get(event, "topic")), "job.b") == 0)
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(event, "data"), "n")), 7);
 }
 
 static void a_request_of_a_scheduler_that_died_is_lost_and_asked_again(void **state)
@@ -108,7 +110,8 @@ static void failures_are_tried_again_after_growing_delays(void **state)
     work(r, "w", "r1", "a", 2);
     assert_string_equal(state_of(r, "r1", "a"), "failed");
     assert_string_equal(run_state(r, "r1"), "failed");
-    assert_string_equal(query(r, "SELECT error FROM lineshaft_workflow_run", NULL, NULL), "a failed after 3 tries: exit code 2");
+    assert_string_equal(query(r, "SELECT error FROM lineshaft_workflow_run", NULL, NULL),
+                        "a failed after 3 tries: exit code 2");
     assert_int_equal(told(r, "task.retrying"), 2);
     assert_int_equal(told(r, "task.failed"), 1);
 }
@@ -141,8 +144,10 @@ static void results_of_old_tries_change_nothing(void **state)
 static void a_condition_skips_and_the_skip_spreads(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, inputs: {go: {default: false}}, tasks: [{id: a, event: job.a, when: inputs.go}, {id: b, event: job.b, depends_on: a},"
-              " {id: c, event: job.c, depends_on: a, trigger_rule: none_failed}, {id: d, event: job.d, disabled: true}]}");
+    define(r,
+           "{id: w, inputs: {go: {default: false}}, tasks: [{id: a, event: job.a, when: inputs.go}, {id: b, event: "
+           "job.b, depends_on: a},"
+           " {id: c, event: job.c, depends_on: a, trigger_rule: none_failed}, {id: d, event: job.d, disabled: true}]}");
     start(r, "w", "r1");
     assert_string_equal(state_of(r, "r1", "a"), "skipped");
     assert_string_equal(state_of(r, "r1", "b"), "skipped");
@@ -155,10 +160,12 @@ static void a_condition_skips_and_the_skip_spreads(void **state)
 static void a_mistake_in_an_expression_fails_the_task_with_its_sentence(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, event: job.a, when: 'inputs < 3', retry: 5}, {id: b, event: '{{ run_id }} no topic', retry: 5}]}");
+    define(r, "{id: w, tasks: [{id: a, event: job.a, when: 'inputs < 3', retry: 5}, {id: b, event: '{{ run_id }} no "
+              "topic', retry: 5}]}");
     start(r, "w", "r1");
     assert_string_equal(state_of(r, "r1", "a"), "failed");
-    assert_memory_equal(query(r, "SELECT error FROM lineshaft_task WHERE task = 'a'", NULL, NULL), "when: inputs < 3: ", 18);
+    assert_memory_equal(query(r, "SELECT error FROM lineshaft_task WHERE task = 'a'", NULL, NULL),
+                        "when: inputs < 3: ", 18);
     assert_string_equal(state_of(r, "r1", "b"), "failed");
     assert_int_equal(told(r, "task.retrying"), 0);
 }
@@ -166,7 +173,8 @@ static void a_mistake_in_an_expression_fails_the_task_with_its_sentence(void **s
 static void failure_spreads_but_the_leaves_decide(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, command: x}, {id: b, event: job.b, depends_on: a}, {id: c, event: job.c, depends_on: b},"
+    define(r, "{id: w, tasks: [{id: a, command: x}, {id: b, event: job.b, depends_on: a}, {id: c, event: job.c, "
+              "depends_on: b},"
               " {id: d, event: job.d, depends_on: c, trigger_rule: all_done}]}");
     start(r, "w", "r1");
     work(r, "w", "r1", "a", 1);
@@ -178,7 +186,8 @@ static void failure_spreads_but_the_leaves_decide(void **state)
 static void one_success_does_not_wait_for_the_rest(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, event: job.a}, {id: slow, command: x}, {id: c, event: job.c, depends_on: [a, slow], trigger_rule: one_success}]}");
+    define(r, "{id: w, tasks: [{id: a, event: job.a}, {id: slow, command: x}, {id: c, event: job.c, depends_on: [a, "
+              "slow], trigger_rule: one_success}]}");
     start(r, "w", "r1");
     assert_string_equal(state_of(r, "r1", "c"), "success");
     assert_string_equal(run_state(r, "r1"), "running");
@@ -203,10 +212,11 @@ static void a_long_chain_are_skipped_in_one_turn(void **state)
 static void pools_and_priority_decide_who_is_next(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, command: x, pool: default, pool_slots: 100}, {id: low, command: x, pool_slots: 50},"
-              " {id: high, command: x, pool_slots: 50, priority: 5}, {id: odd, command: x, pool: nowhere}]}");
+    define(r,
+           "{id: w, tasks: [{id: a, command: x, pool: default, pool_slots: 100}, {id: low, command: x, pool_slots: 50},"
+           " {id: high, command: x, pool_slots: 50, priority: 5}, {id: odd, command: x, pool: nowhere}]}");
     start(r, "w", "r1");
-    assert_string_equal(state_of(r, "r1", "odd"), "failed");
+    assert_string_equal(state_of(r, "r1", "odd"), "queued"); /* a pool that there is not limits nothing */
     assert_string_equal(state_of(r, "r1", "high"), "queued");
     assert_string_equal(state_of(r, "r1", "low"), "queued");
     assert_string_equal(state_of(r, "r1", "a"), "scheduled");
@@ -260,7 +270,8 @@ static void a_run_too_many_waits_is_skipped_or_replaces(void **state)
     start(r, "c", "c1");
     start(r, "c", "c2");
     assert_string_equal(run_state(r, "c1"), "failed");
-    assert_string_equal(query(r, "SELECT error FROM lineshaft_workflow_run WHERE run_id = $1", "c1", NULL), "replaced by a newer run");
+    assert_string_equal(query(r, "SELECT error FROM lineshaft_workflow_run WHERE run_id = $1", "c1", NULL),
+                        "replaced by a newer run");
     assert_string_equal(run_state(r, "c2"), "running");
     assert_int_equal(told(r, "workflow.run.cancelled"), 1);
 }
@@ -326,6 +337,24 @@ static void no_lease_ends_while_nobody_can_be_heard(void **state)
     assert_int_equal(r->counters[METRIC_TRIES_LOST], 0);
 }
 
+static void a_database_that_comes_back_finds_every_lease_whole(void **state)
+{
+    struct rig *r = *state;
+    define(r, "{id: w, tasks: [{id: a, command: x}]}");
+    start(r, "w", "r1");
+    claim(r, try_of(r, "w", "r1", "a")->id, "hands", "boot-1");
+    engine_reset(&r->engine);
+    r->wall += HOUR;
+    r->mono += HOUR;
+    rig_load(r);
+    turn(r);
+    for (int i = 0; i < 7; i++)
+        pass(r, 5000);
+    assert_int_equal(r->counters[METRIC_TRIES_LOST], 0);
+    pass(r, 5000);
+    assert_int_equal(r->counters[METRIC_TRIES_LOST], 1);
+}
+
 static void renewing_keeps_tries_and_names_those_to_stop(void **state)
 {
     struct rig *r = *state;
@@ -341,9 +370,11 @@ static void renewing_keeps_tries_and_names_those_to_stop(void **state)
         json_decref(answer);
     }
     json_decref(ask(r, "scheduler.cancel", "{s:s, s:s}", "workflow", "w", "workflow_run_id", "r1"));
-    json_t *answer = ask(r, "task.renew", "{s:s, s:s, s:[s, s]}", "runner", "hands", "boot", "boot-1", "tries", id, "unknown");
+    json_t *answer =
+        ask(r, "task.renew", "{s:s, s:s, s:[s, s]}", "runner", "hands", "boot", "boot-1", "tries", id, "unknown");
     char *text = json_dumps(json_object_get(answer, "stop"), JSON_COMPACT | JSON_SORT_KEYS);
-    char *wanted = xasprintf("[{\"reason\":\"cancelled\",\"try\":\"%s\"},{\"reason\":\"over\",\"try\":\"unknown\"}]", id);
+    char *wanted =
+        xasprintf("[{\"reason\":\"cancelled\",\"try\":\"%s\"},{\"reason\":\"over\",\"try\":\"unknown\"}]", id);
     assert_string_equal(text, wanted);
     free(text);
     free(wanted);
@@ -364,17 +395,51 @@ static void a_runner_that_began_anew_has_lost_what_it_does_not_report(void **sta
     assert_string_equal(state_of(r, "r1", "a"), "queued");
 }
 
+static void what_a_former_process_is_about_to_report_is_not_lost(void **state)
+{
+    struct rig *r = *state;
+    char id[LS_ID_SIZE];
+    define(r, "{id: w, tasks: [{id: a, command: x}]}");
+    start(r, "w", "r1");
+    memcpy(id, try_of(r, "w", "r1", "a")->id, sizeof id);
+    claim(r, id, "hands", "boot-1");
+    json_decref(
+        ask(r, "task.renew", "{s:s, s:s, s:[], s:[s]}", "runner", "hands", "boot", "boot-2", "tries", "ended", id));
+    for (int i = 0; i < 7; i++) /* the renewal came first */
+        pass(r, 5000);
+    assert_int_equal(r->counters[METRIC_TRIES_LOST], 0);
+    ended(r, id, "exit", 0);
+    assert_string_equal(state_of(r, "r1", "a"), "success");
+}
+
+static void what_others_say_of_a_try_does_not_keep_it(void **state)
+{
+    struct rig *r = *state;
+    define(r, "{id: w, tasks: [{id: a, command: x}]}");
+    start(r, "w", "r1");
+    claim(r, try_of(r, "w", "r1", "a")->id, "hands", "boot-1");
+    for (int i = 0; i < 8; i++) {
+        json_decref(ask(r, "task.renew", "{s:s, s:s, s:[], s:[s]}", "runner", "other", "boot", "boot-3", "tries",
+                        "ended", try_of(r, "w", "r1", "a")->id));
+        pass(r, 5000);
+    }
+    assert_int_equal(r->counters[METRIC_TRIES_LOST], 1);
+}
+
 /* ---- stopping and clearing ---- */
 
 static void cancelling_stops_what_runs_and_skips_the_rest(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, command: x, retry: 3}, {id: b, command: x}, {id: c, event: job.c, depends_on: a}]}");
+    define(
+        r,
+        "{id: w, tasks: [{id: a, command: x, retry: 3}, {id: b, command: x}, {id: c, event: job.c, depends_on: a}]}");
     start(r, "w", "r1");
     char id[LS_ID_SIZE];
     memcpy(id, try_of(r, "w", "r1", "a")->id, sizeof id);
     claim(r, id, "hands", "boot-1");
-    json_decref(ask(r, "scheduler.cancel", "{s:s, s:s, s:s}", "workflow", "w", "workflow_run_id", "r1", "reason", "no need"));
+    json_decref(
+        ask(r, "scheduler.cancel", "{s:s, s:s, s:s}", "workflow", "w", "workflow_run_id", "r1", "reason", "no need"));
     assert_string_equal(run_state(r, "r1"), "running");
     assert_string_equal(state_of(r, "r1", "b"), "skipped");
     assert_string_equal(state_of(r, "r1", "c"), "skipped");
@@ -404,7 +469,8 @@ static void a_run_ends_with_its_timeout(void **state)
 static void cleared_tasks_run_again_with_what_is_behind_them(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, tasks: [{id: a, event: job.a}, {id: b, command: x, depends_on: a}, {id: c, event: job.c, depends_on: b}]}");
+    define(r, "{id: w, tasks: [{id: a, event: job.a}, {id: b, command: x, depends_on: a}, {id: c, event: job.c, "
+              "depends_on: b}]}");
     start(r, "w", "r1");
     work(r, "w", "r1", "b", 1);
     assert_string_equal(run_state(r, "r1"), "failed");
@@ -443,7 +509,8 @@ static void failures_in_a_row_pause_the_workflow(void **state)
 /* ---- the same after a restart in every state ---- */
 
 static const char MIXED[] =
-    "{id: w, tasks: [{id: a, event: job.a}, {id: b, command: x, depends_on: a, retry: {limit: 1, delay: 10s, jitter: false}},"
+    "{id: w, tasks: [{id: a, event: job.a}, {id: b, command: x, depends_on: a, retry: {limit: 1, delay: 10s, jitter: "
+    "false}},"
     " {id: c, command: x, depends_on: b, when: 'true'}, {id: d, event: job.d, depends_on: a, disabled: true},"
     " {id: e, event: job.e, depends_on: [c, d], trigger_rule: none_failed}]}";
 
@@ -487,17 +554,34 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_open, rig_close)
     const struct CMUnitTest tests[] = {
-        T(a_chain_of_events_runs_to_its_end), T(an_event_task_waits_until_the_broker_has_its_event), T(a_refused_event_fails_its_task),
-        T(a_request_gives_outputs_to_the_tasks_behind_it), T(a_request_of_a_scheduler_that_died_is_lost_and_asked_again),
-        T(failures_are_tried_again_after_growing_delays), T(only_listed_exit_codes_are_tried_again), T(results_of_old_tries_change_nothing),
-        T(a_condition_skips_and_the_skip_spreads), T(a_mistake_in_an_expression_fails_the_task_with_its_sentence),
-        T(failure_spreads_but_the_leaves_decide), T(one_success_does_not_wait_for_the_rest),
-        T(a_long_chain_are_skipped_in_one_turn), T(pools_and_priority_decide_who_is_next),
-        T(limits_of_workflow_and_scheduler_hold_over_all_runs), T(a_run_too_many_waits_is_skipped_or_replaces),
-        T(a_claim_is_granted_once_and_to_the_same_again), T(a_silent_runner_loses_its_try_and_that_is_no_failure),
-        T(no_lease_ends_while_nobody_can_be_heard), T(renewing_keeps_tries_and_names_those_to_stop),
-        T(a_runner_that_began_anew_has_lost_what_it_does_not_report), T(cancelling_stops_what_runs_and_skips_the_rest),
-        T(a_run_ends_with_its_timeout), T(cleared_tasks_run_again_with_what_is_behind_them), T(failures_in_a_row_pause_the_workflow),
+        T(a_chain_of_events_runs_to_its_end),
+        T(an_event_task_waits_until_the_broker_has_its_event),
+        T(a_refused_event_fails_its_task),
+        T(a_request_gives_outputs_to_the_tasks_behind_it),
+        T(a_request_of_a_scheduler_that_died_is_lost_and_asked_again),
+        T(failures_are_tried_again_after_growing_delays),
+        T(only_listed_exit_codes_are_tried_again),
+        T(results_of_old_tries_change_nothing),
+        T(a_condition_skips_and_the_skip_spreads),
+        T(a_mistake_in_an_expression_fails_the_task_with_its_sentence),
+        T(failure_spreads_but_the_leaves_decide),
+        T(one_success_does_not_wait_for_the_rest),
+        T(a_long_chain_are_skipped_in_one_turn),
+        T(pools_and_priority_decide_who_is_next),
+        T(limits_of_workflow_and_scheduler_hold_over_all_runs),
+        T(a_run_too_many_waits_is_skipped_or_replaces),
+        T(a_claim_is_granted_once_and_to_the_same_again),
+        T(a_silent_runner_loses_its_try_and_that_is_no_failure),
+        T(no_lease_ends_while_nobody_can_be_heard),
+        T(a_database_that_comes_back_finds_every_lease_whole),
+        T(renewing_keeps_tries_and_names_those_to_stop),
+        T(a_runner_that_began_anew_has_lost_what_it_does_not_report),
+        T(what_a_former_process_is_about_to_report_is_not_lost),
+        T(what_others_say_of_a_try_does_not_keep_it),
+        T(cancelling_stops_what_runs_and_skips_the_rest),
+        T(a_run_ends_with_its_timeout),
+        T(cleared_tasks_run_again_with_what_is_behind_them),
+        T(failures_in_a_row_pause_the_workflow),
         T(a_restart_in_any_state_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_UNIT_SCHEDULER_RIG_H
 #define TESTS_UNIT_SCHEDULER_RIG_H
-/* The scheduler's engine on a scratch SQLite file: the time is set, the bus is this file. What is published is kept in `history`, in order, and is
- * acknowledged at once unless `hold` is set. */
+/* The scheduler's engine on a scratch SQLite file: the time is set, the bus is this file. What is published is
+ * kept in `history`, in order, and is acknowledged at once unless `hold` is set. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -30,7 +30,7 @@ struct rig {
     struct scheduler_options options;
     int64_t counters[METRIC_COUNT];
     int64_t wall, mono;
-    json_t *history;                /* [{topic, id, data, again}]; again: a broker knows the id */
+    json_t *history; /* [{topic, id, data, again}]; again: a broker knows the id */
     json_t *ids;
     struct letter *held[1000];
     size_t held_count, asked;
@@ -55,8 +55,8 @@ static bool rig_publish(void *arg, const struct ls_event *event, struct letter *
     struct rig *r = arg;
     json_t *data = event->body.len ? json_loadb(event->body.data, event->body.len, JSON_DECODE_ANY, NULL) : json_null();
     char *id = xstrndup(event->id.data, event->id.len);
-    json_array_append_new(r->history, json_pack("{s:s#, s:s, s:o, s:b}", "topic", event->topic.data, event->topic.len, "id", id, "data", data,
-                                                "again", json_object_get(r->ids, id) != NULL));
+    json_array_append_new(r->history, json_pack("{s:s#, s:s, s:o, s:b}", "topic", event->topic.data, event->topic.len,
+                                                "id", id, "data", data, "again", json_object_get(r->ids, id) != NULL));
     json_object_set_new(r->ids, id, json_true());
     free(id);
     if (r->hold)
@@ -105,8 +105,12 @@ static int rig_open(void **state)
     r->history = json_array();
     r->ids = json_object();
     r->options = (struct scheduler_options){.lease = 30000, .max_active_tasks = 32, .history = 90 * DAY};
-    r->ports = (struct engine_ports){.wall_ms = rig_wall, .mono_ms = rig_mono, .publish = rig_publish, .ask = rig_ask,
-                                     .stop_asking = rig_stop_asking, .arg = r};
+    r->ports = (struct engine_ports){.wall_ms = rig_wall,
+                                     .mono_ms = rig_mono,
+                                     .publish = rig_publish,
+                                     .ask = rig_ask,
+                                     .stop_asking = rig_stop_asking,
+                                     .arg = r};
     engine_open(&r->engine, &r->ports, &r->options, "sched", r->counters);
     engine_connected(&r->engine, true);
     rig_load(r);
@@ -249,7 +253,9 @@ static const char *query(struct rig *r, const char *sql, const char *a, const ch
 /* The state of a task in the database; "none" without a row. */
 static const char *state_of(struct rig *r, const char *run_id, const char *task)
 {
-    const char *state = query(r, "SELECT t.state FROM lineshaft_task t JOIN lineshaft_workflow_run r ON r.id = t.run WHERE r.run_id = $1 AND t.task = $2",
+    const char *state = query(r,
+                              "SELECT t.state FROM lineshaft_task t JOIN lineshaft_workflow_run r ON r.id = t.run "
+                              "WHERE r.run_id = $1 AND t.task = $2",
                               run_id, task);
     return *state ? state : "none";
 }
@@ -263,15 +269,17 @@ static const char *run_state(struct rig *r, const char *run_id)
 static int64_t runs_of(struct rig *r, const char *workflow) __attribute__((unused));
 static int64_t runs_of(struct rig *r, const char *workflow)
 {
-    return strtoll(query(r, "SELECT count(*) FROM lineshaft_workflow_run WHERE workflow = $1", workflow, NULL), NULL, 10);
+    return strtoll(query(r, "SELECT count(*) FROM lineshaft_workflow_run WHERE workflow = $1", workflow, NULL), NULL,
+                   10);
 }
 
 static size_t told(struct rig *r, const char *topic)
 {
     size_t i, count = 0;
     const json_t *event;
-    json_array_foreach(r->history, i, event)
-        count += strcmp(json_string_value(json_object_get(event, "topic")), topic) == 0 && json_is_false(json_object_get(event, "again"));
+    json_array_foreach(r->history, i, event) count +=
+        strcmp(json_string_value(json_object_get(event, "topic")), topic) == 0 &&
+        json_is_false(json_object_get(event, "again"));
     return count;
 }
 
@@ -281,10 +289,13 @@ static struct try *try_of(struct rig *r, const char *workflow, const char *run_i
 {
     struct run *run = run_find(&r->engine, workflow, run_id);
     const struct task *found = run ? workflow_task(run->definition->workflow, task) : NULL;
-    return found && run->jobs ? run->jobs[found->index].try : NULL;
+    return found && run->jobs ? run->jobs[found->index].
+    try : NULL
+        ;
 }
 
-static const char *claim(struct rig *r, const char *try_id, const char *runner, const char *boot) __attribute__((unused));
+static const char *claim(struct rig *r, const char *try_id, const char *runner, const char *boot)
+    __attribute__((unused));
 static const char *claim(struct rig *r, const char *try_id, const char *runner, const char *boot)
 {
     static char reason[40];
@@ -297,7 +308,8 @@ static const char *claim(struct rig *r, const char *try_id, const char *runner, 
 
 static void ended(struct rig *r, const char *try_id, const char *reason, int code)
 {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:i}", "try", try_id, "runner", "hands", "reason", reason, "exit_code", code);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:i}", "try", try_id, "runner", "hands", "reason", reason, "exit_code", code);
     report_ended(&r->engine, body);
     json_decref(body);
     turn(r);

@@ -32,7 +32,10 @@ static void a_tick_makes_one_run(void **state)
     for (int i = 0; i < 30; i++)
         pass(r, DAY - 5);
     assert_int_equal(runs_of(r, "w"), 30);
-    assert_string_equal(query(r, "SELECT logical_ms - interval_start_ms FROM lineshaft_workflow_run ORDER BY id DESC LIMIT 1", NULL, NULL), "86400000");
+    assert_string_equal(
+        query(r, "SELECT logical_ms - interval_start_ms FROM lineshaft_workflow_run ORDER BY id DESC LIMIT 1", NULL,
+              NULL),
+        "86400000");
 }
 
 static void a_month_of_five_minutes_is_made_up_in_order(void **state)
@@ -46,9 +49,14 @@ static void a_month_of_five_minutes_is_made_up_in_order(void **state)
     rig_load(r);
     turn(r);
     assert_int_equal(runs_of(r, "w"), 1 + 30 * 288);
-    assert_string_equal(query(r, "SELECT count(*) FROM lineshaft_workflow_run WHERE state = 'success'", NULL, NULL), "8641");
-    assert_string_equal(query(r, "SELECT count(*) FROM lineshaft_workflow_run a JOIN lineshaft_workflow_run b ON b.id = a.id + 1 WHERE b.logical_ms <> "
-                                 "a.logical_ms + 300000", NULL, NULL), "0");
+    assert_string_equal(query(r, "SELECT count(*) FROM lineshaft_workflow_run WHERE state = 'success'", NULL, NULL),
+                        "8641");
+    assert_string_equal(query(r,
+                              "SELECT count(*) FROM lineshaft_workflow_run a JOIN lineshaft_workflow_run b ON b.id = "
+                              "a.id + 1 WHERE b.logical_ms <> "
+                              "a.logical_ms + 300000",
+                              NULL, NULL),
+                        "0");
 }
 
 static void catching_up_waits_for_room(void **state)
@@ -71,7 +79,9 @@ static void missed_ticks_follow_catchup(void **state)
         int64_t runs;
     } CASES[] = {{"none", 1}, {"latest", 2}, {"all", 4}};
     for (size_t i = 0; i < 3; i++) {
-        char *id = xasprintf("w%zu", i), *yaml = xasprintf("{id: %s, schedule: '0 2 * * *', catchup: %s, tasks: [{id: a, event: job.a}]}", id, CASES[i].word);
+        char *id = xasprintf("w%zu", i),
+             *yaml = xasprintf("{id: %s, schedule: '0 2 * * *', catchup: %s, tasks: [{id: a, event: job.a}]}", id,
+                               CASES[i].word);
         define(r, yaml);
         free(yaml);
         free(id);
@@ -210,9 +220,14 @@ static void history_is_forgotten_and_nothing_is_repeated(void **state)
 
 static void event(struct rig *r, uint64_t seq, const char *id, const char *body)
 {
-    const struct ls_event e = {.topic = ls_str("thing.made"), .id = ls_str(id), .source = ls_str("maker"), .time = ls_str("2026-11-23T00:00:00Z"),
-                               .traceparent = ls_str("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), .body = ls_str(body),
-                               .stream = ls_str("events"), .seq = seq};
+    const struct ls_event e = {.topic = ls_str("thing.made"),
+                               .id = ls_str(id),
+                               .source = ls_str("maker"),
+                               .time = ls_str("2026-11-23T00:00:00Z"),
+                               .traceparent = ls_str("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+                               .body = ls_str(body),
+                               .stream = ls_str("events"),
+                               .seq = seq};
     r->engine.cause = id;
     engine_event(&r->engine, "thing.*", &e);
     r->engine.cause = NULL;
@@ -222,7 +237,8 @@ static void event(struct rig *r, uint64_t seq, const char *id, const char *body)
 static void an_event_makes_one_run_however_often_it_comes(void **state)
 {
     struct rig *r = *state;
-    define(r, "{id: w, triggers: [{event: 'thing.*', filter: 'event.data.n > 1', inputs: {n: '{{ event.data.n }}'}}], inputs: {n: {type: integer}},"
+    define(r, "{id: w, triggers: [{event: 'thing.*', filter: 'event.data.n > 1', inputs: {n: '{{ event.data.n }}'}}], "
+              "inputs: {n: {type: integer}},"
               " tasks: [{id: a, event: job.a, data: {n: '{{ inputs.n }}'}}]}");
     event(r, 1, "e1", "{\"n\": 1}");
     event(r, 2, "e2", "{\"n\": 2}");
@@ -231,7 +247,8 @@ static void an_event_makes_one_run_however_often_it_comes(void **state)
     event(r, 2, "e2", "{\"n\": 2}");
     assert_int_equal(runs_of(r, "w"), 1);
     assert_string_equal(query(r, "SELECT event_id || inputs FROM lineshaft_workflow_run", NULL, NULL), "e2{\"n\":2}");
-    assert_memory_equal(query(r, "SELECT traceparent FROM lineshaft_workflow_run", NULL, NULL), "00-4bf92f3577b34da6a3ce929d0e0e4736-", 36);
+    assert_memory_equal(query(r, "SELECT traceparent FROM lineshaft_workflow_run", NULL, NULL),
+                        "00-4bf92f3577b34da6a3ce929d0e0e4736-", 36);
     assert_int_equal(position_find(&r->engine, "thing.*", "events")->next, 3);
     event(r, 3, "e3", "{\"n\": 3}");
     assert_int_equal(runs_of(r, "w"), 2);
@@ -268,11 +285,22 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_open, rig_close)
     const struct CMUnitTest tests[] = {
-        T(a_tick_makes_one_run), T(a_month_of_five_minutes_is_made_up_in_order), T(catching_up_waits_for_room), T(missed_ticks_follow_catchup),
-        T(a_short_absence_misses_nothing), T(a_clock_that_is_set_back_repeats_nothing), T(a_clock_that_is_set_forward_is_an_absence),
-        T(delays_do_not_follow_a_set_clock), T(a_pause_is_an_absence), T(a_changed_schedule_begins_now), T(a_run_keeps_the_text_that_it_began_with),
-        T(a_date_has_one_run_for_ever), T(history_is_forgotten_and_nothing_is_repeated), T(an_event_makes_one_run_however_often_it_comes),
-        T(a_key_makes_different_events_one), T(events_of_a_pause_wait_for_its_end),
+        T(a_tick_makes_one_run),
+        T(a_month_of_five_minutes_is_made_up_in_order),
+        T(catching_up_waits_for_room),
+        T(missed_ticks_follow_catchup),
+        T(a_short_absence_misses_nothing),
+        T(a_clock_that_is_set_back_repeats_nothing),
+        T(a_clock_that_is_set_forward_is_an_absence),
+        T(delays_do_not_follow_a_set_clock),
+        T(a_pause_is_an_absence),
+        T(a_changed_schedule_begins_now),
+        T(a_run_keeps_the_text_that_it_began_with),
+        T(a_date_has_one_run_for_ever),
+        T(history_is_forgotten_and_nothing_is_repeated),
+        T(an_event_makes_one_run_however_often_it_comes),
+        T(a_key_makes_different_events_one),
+        T(events_of_a_pause_wait_for_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -258,6 +258,18 @@ static void test_names_of_other_systems(void **state)
     done(&file);
 }
 
+/* YAML 1.2 knows three ways to write each; Python's people write the second. */
+static void test_booleans(void **state)
+{
+    (void) state;
+    struct workflow_file *file = load_good("schedule: \"@daily\"\ncatchup: False\npaused: TRUE\ninputs: {on: True}\n"
+                                           "tasks: {a: {command: x, retry: {jitter: FALSE}}}");
+    assert_int_equal(file->workflow->catchup, CATCHUP_LATEST);
+    assert_true(file->workflow->paused && !file->workflow->tasks[0].retry.jitter);
+    assert_int_equal(file->workflow->inputs[0].type, INPUT_BOOLEAN);
+    done(&file);
+}
+
 static void test_durations(void **state)
 {
     (void) state;
@@ -478,6 +490,29 @@ static void test_at_most_10000_tasks(void **state)
     buf_fini(&text);
 }
 
+/* A list or map of `count` items, each with its number in it. */
+static void expect_many(const char *before, const char *item, const char *end, int count, const char *problems)
+{
+    struct buf text = {0};
+    buf_addf(&text, "%s", before);
+    for (int i = 0; i < count; i++) {
+        buf_addf(&text, "%s", i ? ", " : "");
+        buf_addf(&text, "%s%d%s", item, i, end);
+    }
+    buf_addf(&text, "%s\ntasks: {a: {command: x}}", strchr(before, '[') ? "]" : "}");
+    expect_problems(buf_text(&text), problems);
+    buf_fini(&text);
+}
+
+static void test_inputs_and_cron_expressions_are_counted(void **state)
+{
+    (void) state;
+    expect_many("inputs: {", "i", ": 1", 1000, "");
+    expect_many("inputs: {", "i", ": 1", 1001, "1:9 value-range");
+    expect_many("schedule: [", "\"@daily\" #", "\n", 1000, "");
+    expect_many("schedule: [", "\"@daily\" #", "\n", 3000, "1001:3 value-range");
+}
+
 static void test_hostile_files(void **state)
 {
     (void) state;
@@ -580,14 +615,19 @@ static void test_inputs_of_a_run(void **state)
 
 /* ---- files and folders ---- */
 
+static void put_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
 static void put(const char *folder, const char *name)
 {
     char path[300];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs("tasks: {a: {command: x}}\n", file);
-    fclose(file);
+    put_text(path, "tasks: {a: {command: x}}\n");
 }
 
 static void test_files_below_a_folder(void **state)
@@ -619,6 +659,11 @@ static void test_files_below_a_folder(void **state)
     assert_string_equal(paths[0], path);
     workflow_paths_free(&paths);
     assert_true(workflow_is(path));
+    put_text(path, "id: b\ntaks: {}\n");
+    assert_true(workflow_is(path)); /* one with mistakes */
+    put_text(path, "lineshaft: 1\nnodes: {tasks: {}}\n");
+    assert_false(workflow_is(path));
+    put_text(path, "tasks: {a: {command: x}}");
     struct workflow_file *file = workflow_load(path, &diags);
     assert_string_equal(file->workflow->id, "b");
     done(&file);
@@ -652,6 +697,8 @@ int main(void)
         cmocka_unit_test(test_inputs_and_triggers),
         cmocka_unit_test(test_defaults_of_an_empty_workflow),
         cmocka_unit_test(test_names_of_other_systems),
+        cmocka_unit_test(test_booleans),
+        cmocka_unit_test(test_inputs_and_cron_expressions_are_counted),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_mistakes_at_the_top),
         cmocka_unit_test(test_mistakes_in_schedules),
