@@ -211,7 +211,8 @@ def rows(result):
                     f"{median(one, lambda r: r['spawn']['seconds']):.2f}"])
         for kind in KINDS:
             rate, ratio = median(one, lambda r: r[kind]["rate"]), median(one, lambda r: r[kind]["rate"] / r["spawn"]["rate"])
-            out.append([f"{kind} tasks, {one['database']}", f"{rate:.0f}", f"{ratio:.2f}", f"{median(one, lambda r: r[kind]['seconds']):.2f}"])
+            seconds = median(one, lambda r: r[kind]["seconds"])
+            out.append([f"{kind} tasks, {one['database']}", f"{rate:.0f}", f"{ratio:.2f}", f"{seconds:.2f}"])
     return out
 
 
