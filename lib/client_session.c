@@ -20,7 +20,8 @@
 #define BYE_TAG 0
 #define BYE_MS 2000
 #define PAUSE_MIN_MS 100
-#define PAUSE_MAX_MS 10000
+#define PAUSE_MAX_MS 2000  /* a broker that is back is noticed within it */
+#define RETRY_MAX_MS 10000 /* most that a broker's advice is followed */
 #define RECEIVE_HWM 20000
 #define FRAMES_MAX 4
 #define PROTOCOL_VERSION 1
@@ -352,7 +353,7 @@ static void on_goodbye(struct ls_client *client, const struct message *m)
     }
     error_set(&err, "UNREACHABLE", "the broker at %s said good-bye: %.*s", client->url,
               (int) (reason.len < 80 ? reason.len : 80), reason.data ? reason.data : "");
-    err.retry_ms = retry_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : (int) retry_ms;
+    err.retry_ms = retry_ms > RETRY_MAX_MS ? RETRY_MAX_MS : (int) retry_ms;
     lose(client, &err);
 }
 
