@@ -9,6 +9,7 @@
 
 PostgreSQL refuses to run as root, so root becomes `postgres`, or else `nobody`. The server ends with the test's process."""
 import atexit
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -143,8 +144,9 @@ class Postgres:
                 except ProcessLookupError:
                     pass
             self.process.send_signal(signal.SIGSTOP)  # else it would start its processes again
-            for pid, fd in watched:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            for _, fd in watched:
+                with contextlib.suppress(ProcessLookupError):  # it may just have ended by itself
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
             self._end(signal.SIGKILL)
             for pid, fd in watched:
                 select.select([fd], [], [], PATIENCE_S)

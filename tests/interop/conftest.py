@@ -1,21 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of this folder share: openai-python, and the stack of tests/nodes. `make interop` runs them (tests/run-interop)."""
+"""What the tests of this folder share: the clients' versions in their reports, and the stack of tests/nodes. `make interop` runs
+them (tests/run-interop)."""
+import importlib.metadata
 import pathlib
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "nodes"))
+CLIENTS = ("openai", "mlflow", "mlflow-skinny")
+
+
+def versions():
+    found = []
+    for name in CLIENTS:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return ", ".join(found) or "no client of those that are known"
 
 
 def pytest_report_header():
-    import openai
-    return f"openai-python {openai.__version__}"
+    return versions()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report):
-    """Names of tests say which openai-python they ran with: reports of several versions stand in one log."""
+    """Reports of several versions stand in one log: each failure says which clients it ran with."""
     if report.failed:
-        import openai
-        report.sections.append(("client", f"openai-python {openai.__version__}"))
+        report.sections.append(("client", versions()))

@@ -153,7 +153,7 @@ static const struct {
     {&SEARCH_RUNS, "datasets.color = 'x'", "'color' is no attribute of a run; it is one of name, digest, context"},
     {&SEARCH_RUNS, "metrics.loss < 1e999", "a number is missing"},
     {&SEARCH_RUNS, "tags.a = 'b';", "near ';', AND or the end is expected"},
-    {&SEARCH_EXPERIMENTS, "metrics.loss < 1", "'metrics' is nothing that a experiment has"},
+    {&SEARCH_EXPERIMENTS, "metrics.loss < 1", "'metrics' is nothing that an experiment has"},
     {&SEARCH_MODELS, "timestamp > 1", "'timestamp' is no attribute of a registered model; it is one of name"},
     {&SEARCH_VERSIONS, "name IN 'a'", "a list is missing; write IN ('a', 'b')"},
 };
