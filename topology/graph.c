@@ -8,6 +8,9 @@
 #include "topology/flow.h"
 #include "topology/tables.h"
 
+/* Longer lists of topics are cut in the text form, so that both ends of an arrow stay on the screen. */
+#define TOPICS_WIDTH 64
+
 /* One arrow of the text form. */
 struct row {
     struct buf from, topics, to;
@@ -55,9 +58,32 @@ static void consumer_label(const struct topology *t, const struct topology_consu
         buf_addf(out, ", each");
 }
 
+static size_t characters(const struct buf *text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text->len; i++)
+        count += (text->data[i] & 0xc0) != 0x80;
+    return count;
+}
+
+/* "run.created, run.updated and 17 more"; at least one topic is shown, however long. */
+static void short_topics(const struct flow *flow, struct buf *out)
+{
+    size_t shown = 0, room = TOPICS_WIDTH - strlen(" and 10 more");
+    flow_topics(flow, out);
+    if (characters(out) <= TOPICS_WIDTH)
+        return;
+    buf_clear(out);
+    do
+        buf_addf(out, "%s%s", shown ? ", " : "", flow->topics[shown]);
+    while (++shown < flow->topic_count && out->len + strlen(", ") + strlen(flow->topics[shown]) <= room);
+    if (shown < flow->topic_count)
+        buf_addf(out, " and %zu more", flow->topic_count - shown);
+}
+
 static void fill_row(const struct topology *t, const struct flow *flow, struct row *row)
 {
-    flow_topics(flow, &row->topics);
+    short_topics(flow, &row->topics);
     switch (flow->kind) {
     case FLOW_GIVES:
         node_label(&t->nodes[flow->from], &row->from);
@@ -85,14 +111,6 @@ static void fill_row(const struct topology *t, const struct flow *flow, struct r
         node_label(&t->nodes[flow->to], &row->to);
         break;
     }
-}
-
-static size_t characters(const struct buf *text)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < text->len; i++)
-        count += (text->data[i] & 0xc0) != 0x80;
-    return count;
 }
 
 static void pad(const struct buf *text, size_t width, struct buf *out)

@@ -5,6 +5,7 @@
 #include "topology/tables.h"
 
 #define COLUMNS 100
+#define TOPICS_INDENT 10
 
 static const char EXEC_ABOUT[] =
     "Starts `command` and keeps it running. The program learns from its environment where the broker is and what it is to "
@@ -57,13 +58,18 @@ static void option_page(const struct option_def *opt, struct buf *out)
     wrap(opt->help, 6, out);
 }
 
+/* "  gives   a, b,", broken between topics. */
 static void topics_line(const char *name, const char *const *topics, struct buf *out)
 {
     if (!topics || !*topics)
         return;
-    buf_addf(out, "  %-7s ", name);
-    for (size_t i = 0; topics[i]; i++)
-        buf_addf(out, "%s%s", i ? ", " : "", topics[i]);
+    buf_addf(out, "  %-7s %s", name, topics[0]);
+    size_t column = TOPICS_INDENT + strlen(topics[0]);
+    for (size_t i = 1; topics[i]; i++) {
+        bool breaks = column + 3 + strlen(topics[i]) > COLUMNS; /* ", " and a comma behind it */
+        buf_addf(out, breaks ? ",\n%*s%s" : ", %*s%s", breaks ? TOPICS_INDENT : 0, "", topics[i]);
+        column = (breaks ? TOPICS_INDENT : column + 2) + strlen(topics[i]);
+    }
     buf_add_byte(out, '\n');
 }
 
@@ -113,7 +119,7 @@ void topology_kind_text(const struct kind *kind, struct buf *out)
     if (shown->routes && shown->routes->method)
         buf_addf(out, "\nHTTP ROUTES, through a node of the kind ingress\n");
     for (const struct kind_route *r = shown->routes; r && r->method; r++)
-        buf_addf(out, "  %-6s %s\n         %s (request %s)\n", r->method, r->path, r->summary, r->topic);
+        buf_addf(out, "  %-6s %s\n         %s\n         request %s\n", r->method, r->path, r->summary, r->topic);
     metrics_page(shown, out);
     pool_fini(&pool);
 }
