@@ -235,13 +235,12 @@ static void check_task(const struct wiring *w, const struct task *task, struct d
     if (task->type == TASK_COMMAND || strstr(task->topic, "{{"))
         return;
     if (task->type == TASK_EVENT) {
-        if (is_taken(w, task->topic))
+        if (is_kept(w->t, task->topic) || is_taken(w, task->topic))
             return;
         struct diag *d = diag_add(diags, DIAG_EVENT_UNTAKEN, task->place,
                                   "task \"%.60s\" publishes \"%.60s\", which nothing in %s takes", task->id,
                                   task->topic, w->t->file);
-        diag_hint(d, is_kept(w->t, task->topic) ? "no node, consumer or other workflow takes it; a stream keeps it"
-                                                : "and no stream keeps it");
+        diag_hint(d, "and no stream keeps it");
     } else if ((near = not_served(w->t, task->topic))) {
         struct diag *d = diag_add(diags, DIAG_REQUEST_UNSERVED, task->place,
                                   "task \"%.60s\" sends the request \"%.60s\", which no node in %s serves", task->id,

@@ -21,7 +21,8 @@ static int pause_it(struct workflow_command *c, bool paused)
     if (c->json)
         workflow_print_json(workflow);
     else
-        printf("ok %s %s\n", c->workflow, paused ? "is paused: it runs by hand only" : "goes on");
+        printf("ok %s %s\n", c->workflow,
+               paused ? "is paused: nothing of it begins until it is unpaused, runs by hand wait too" : "goes on");
     return CLI_OK;
 }
 
@@ -250,14 +251,15 @@ const struct cli_command CMD_WORKFLOW = {
         "  run        Starts a run. It prints the run's id and returns at once, but for --wait and --follow.\n"
         "  show       A run with its tasks: the newest of WORKFLOW, or RUN. Without WORKFLOW, or with --limit or\n"
         "             --state: a list of runs, newest first.\n"
-        "  explain    Why a task is as it is: what it waits for, or why it ended so, with all its tries.\n"
+        "  explain    Why a task is as it is: what it waits for, or why it ended so, with all its tries and, when it\n"
+        "             failed on this machine, the last lines of its log.\n"
         "  next       When it runs next. A cron expression, or a file (something with a / in it, or that ends in\n"
         "             .yaml or .yml), needs no broker.\n"
         "  cancel     Ends a run; RUN may be left out when only one is under way.\n"
         "  clear      Sets tasks of a run back, so that they run again, and all behind them: those named, else all\n"
         "             that failed.\n"
-        "  pause      No more runs by the clock or by events, until unpause. Missed times are made up for as the\n"
-        "             workflow's `catchup` says.\n"
+        "  pause      Nothing of it begins until unpause: runs by hand and by events wait as queued; missed times are\n"
+        "             made up for as the workflow's `catchup` says.\n"
         "\n"
         "OPTIONS\n"
         "  -i, --input NAME=VALUE  run: an input, read as the type that the workflow declares.\n"

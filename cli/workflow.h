@@ -7,9 +7,9 @@
 #include "cli/table.h"
 
 /* The parts of `lineshaft workflow`: what is asked for (cmd_workflow.c), asking the scheduler (workflow_ask.c),
- * workflows, runs and tasks for people (workflow_view.c, workflow_list.c, workflow_show.c), following a run
- * (workflow_follow.c), and when something runs (workflow_when.c). The requests are those of
- * docs/nodes/scheduler-requests.md. */
+ * workflows, runs and tasks for people (workflow_view.c, workflow_list.c, workflow_show.c), the end of a task's log
+ * (workflow_log.c), following a run (workflow_follow.c), and when something runs (workflow_when.c). The requests are
+ * those of docs/nodes/scheduler-requests.md. */
 
 struct workflow_command {
     struct bus bus; /* opened by the first workflow_ask */
@@ -69,6 +69,12 @@ void view_put_json(struct buf *out, const json_t *value);
 /* view_print_run prints a run's own lines, view_print_tasks the table of its tasks. */
 void view_print_run(const json_t *run);
 void view_print_tasks(const json_t *run);
+
+/* ---- workflow_log.c ---- */
+
+/* workflow_print_log prints where the task's log is, and of one that failed its last lines, when it is a file of this
+ * machine that can be read. */
+void workflow_print_log(const json_t *task);
 
 /* ---- the verbs; each returns the exit status ---- */
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/event_view.h"
+#include "cli/info.h"
 #include "cli/workflow.h"
 #include "lib/clock.h"
 #include "lib/node.h"
@@ -30,6 +31,7 @@ struct follow {
     struct workflow_command *c;
     char *run_id;
     bool colours, ended, deaf; /* deaf: the scheduler does not answer, which has been said */
+    bool paused;               /* so is the workflow, which has been said */
     int64_t heard_ms; /* clock_mono_ms() of the run's last event or answer */
     struct rest *rests;
     size_t count, room;
@@ -153,7 +155,7 @@ static void add_details(struct buf *line, const json_t *body, const char *state)
     add_text(line, attempt > 1 ? " on " : ", on ", view_text(body, "runner"));
     if (took_ms >= 0)
         buf_addf(line, ", %s", render_duration(took_ms * 1000, text));
-    if (strcmp(why, state) != 0)
+    if (strcmp(state, "success") != 0 && strcmp(why, state) != 0)
         add_text(line, ": ", why);
     if (delay_ms >= 0)
         buf_addf(line, "; again in %s", render_duration(delay_ms * 1000, text));
@@ -260,6 +262,19 @@ static bool is_over(const json_t *run)
     return strcmp(state, "success") == 0 || strcmp(state, "failed") == 0;
 }
 
+/* A run of a paused workflow waits for as long as that is so, which looks like a command that hangs. */
+static void say_paused(struct follow *f, const json_t *run)
+{
+    struct buf shown = {0};
+    bool paused = json_is_true(json_object_get(run, "paused"));
+    render_harmless(&shown, f->c->workflow, strlen(f->c->workflow));
+    if (paused && !f->paused)
+        fprintf(stderr, "lineshaft workflow: %s is paused: the run waits until `lineshaft workflow unpause %s`\n",
+                buf_text(&shown), buf_text(&shown));
+    f->paused = paused;
+    buf_fini(&shown);
+}
+
 /* A scheduler that is being started again, or waits for its database: the run is as durable as it was. */
 static bool is_passing(const struct ls_error *err)
 {
@@ -284,6 +299,8 @@ static json_t *look(struct follow *f)
         workflow_refused(f->c, &err);
     }
     f->deaf = !run;
+    if (run)
+        say_paused(f, run);
     return run;
 }
 
@@ -315,6 +332,25 @@ static json_t *wait_for_end(struct follow *f)
     return run;
 }
 
+static void print_failed(const json_t *run)
+{
+    size_t i;
+    const json_t *task;
+    json_array_foreach(json_object_get(run, "tasks"), i, task)
+    {
+        if (strcmp(view_text(task, "state"), "failed") != 0)
+            continue;
+        const char *error = view_text(task, "error");
+        struct buf line = {0};
+        add_text(&line, "", view_text(task, "task"));
+        add_text(&line, ": ", *error ? error : view_text(task, "reason"));
+        info_put("failed", line.data, line.len);
+        buf_fini(&line);
+        if (*view_text(task, "log"))
+            workflow_print_log(task);
+    }
+}
+
 static void print_end(const struct follow *f, const json_t *run)
 {
     struct buf line = {0};
@@ -336,6 +372,8 @@ static void print_end(const struct follow *f, const json_t *run)
     }
     add_text(&line, ": ", view_text(run, "reason"));
     end_line(&line);
+    if (!f->c->follow) /* which has shown the logs */
+        print_failed(run);
 }
 
 static int run_and_wait(struct follow *f, json_t *run)
@@ -359,6 +397,8 @@ int workflow_run(struct workflow_command *c)
     bool stays = c->wait || c->follow;
     int status = stays ? listen_to(&f) : CLI_OK;
     json_auto_t *run = status == CLI_OK ? start(&f) : NULL;
+    if (run)
+        say_paused(&f, run);
     if (status == CLI_OK && !run)
         status = c->status;
     else if (run && stays)

@@ -25,7 +25,7 @@ static void add_run(struct table *table, const json_t *run)
     table_add(table, cell.data, cell.len);
     int64_t total = view_number(run, "tasks_total"), done = view_number(run, "tasks_done");
     table_addf(table, total >= 0 ? "%lld/%lld" : "-", (long long) (done < 0 ? 0 : done), (long long) total);
-    table_addf(table, "%s", view_text(run, "reason"));
+    table_addf(table, "%s", *view_text(run, "reason") ? view_text(run, "reason") : view_text(run, "waits_for"));
     buf_fini(&cell);
 }
 
@@ -87,7 +87,8 @@ static void add_try(struct table *table, const json_t *one)
     view_put_took(&cell, one);
     table_add(table, cell.data, cell.len);
     table_addf(table, exit_code < 0 ? "-" : "%lld", (long long) exit_code);
-    table_addf(table, "%s", *error ? error : view_text(one, "reason"));
+    bool well = strcmp(view_text(one, "state"), "success") == 0;
+    table_addf(table, "%s", well ? "" : *error ? error : view_text(one, "reason"));
     buf_fini(&cell);
 }
 
@@ -126,7 +127,7 @@ static void print_task(const json_t *task)
         info_put("outputs", line.data, line.len);
     }
     if (*view_text(task, "log"))
-        info_line("log", "%s", view_text(task, "log"));
+        workflow_print_log(task);
     print_tries(task);
     buf_fini(&line);
 }

@@ -201,6 +201,7 @@ void view_print_run(const json_t *run)
     }
     putchar('\n');
     put_text("reason", run, "reason");
+    put_text("waits for", run, "waits_for");
     put_cause(run);
     put_when("began", run, view_us(run, "start_date") < 0 ? "queued_at" : "start_date");
     if (json_object_size(inputs)) {
@@ -221,7 +222,7 @@ static void put_why(struct buf *out, const json_t *task)
         view_put_when(out, next_us);
         buf_addf(out, *error || *reason ? ": " : "");
     }
-    const char *why = *error ? error : reason;
+    const char *why = *error ? error : *reason ? reason : view_text(task, "waits_for");
     if (strcmp(view_text(task, "state"), "success") != 0 && strcmp(view_text(task, "state"), why) != 0)
         buf_addf(out, "%s", why);
 }

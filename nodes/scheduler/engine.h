@@ -419,7 +419,11 @@ json_t *time_or_null(int64_t ms); /* null for 0 and NO_TIME */
 json_t *view_flow(struct flow *flow, const char *path, struct ls_error *err);
 json_t *view_run(const struct run *run);
 json_t *view_job(const struct job *job, struct ls_error *err); /* with its tries */
-void explain(struct job *job, json_t *sentences);
+void explain(const struct job *job, json_t *sentences);
+/* What a run that is queued, or a task that has not begun, waits for: its first sentence, new; null when it does not wait, or
+ * only for the tasks before it. */
+json_t *explain_run_waits(const struct run *run);
+json_t *explain_job_waits(const struct job *job);
 
 /* ---- requests.c ---- */
 

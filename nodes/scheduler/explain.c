@@ -23,7 +23,7 @@ static const char *when(int64_t ms, char text[TIME_SIZE])
 static void say_paused(const struct flow *flow, json_t *out)
 {
     if (flow->paused)
-        say(out, "the workflow is paused: nothing of it begins until it goes on (lineshaft workflow resume %s)",
+        say(out, "the workflow is paused: nothing of it begins until it goes on (lineshaft workflow unpause %s)",
             flow->id);
 }
 
@@ -32,11 +32,11 @@ static void say_paused(const struct flow *flow, json_t *out)
 static void say_run_waits(const struct run *run, json_t *out)
 {
     const struct flow *flow = run->flow;
-    say(out, "its run is queued");
+    const struct definition *definition = flow->definition ? flow->definition : run->definition;
     say_paused(flow, out);
-    if (!flow->paused)
+    if (!flow->paused && definition)
         say(out, "%zu of at most %lld runs of the workflow are running (max_active_runs)", flow->running_count,
-            (long long) (flow->definition ? flow->definition : run->definition)->workflow->max_active_runs);
+            (long long) definition->workflow->max_active_runs);
 }
 
 static void say_upstream(const struct job *job, json_t *out)
@@ -135,16 +135,18 @@ static void say_upstream_failed(const struct job *job, json_t *out)
     }
 }
 
-void explain(struct job *job, json_t *out)
+void explain(const struct job *job, json_t *out)
 {
     char text[TIME_SIZE];
     long long tries = (long long) (job->attempt - job->base_attempt);
     switch (job->state) {
     case TASK_NONE:
-        if (job->run->state == RUN_QUEUED)
+        if (job->run->state == RUN_QUEUED) {
+            say(out, "its run is queued");
             say_run_waits(job->run, out);
-        else
+        } else {
             say_upstream(job, out);
+        }
         break;
     case TASK_SCHEDULED: say_slots(job, out); break;
     case TASK_QUEUED: say_queued(job, out); break;
@@ -162,4 +164,32 @@ void explain(struct job *job, json_t *out)
         break;
     case TASK_REMOVED: say(out, "it is not in the workflow any more"); break;
     }
+}
+
+/* ---- in one sentence ---- */
+
+static json_t *first_of(json_t *sentences)
+{
+    json_t *first = json_array_get(sentences, 0);
+    first = first ? json_incref(first) : json_null();
+    json_decref(sentences);
+    return first;
+}
+
+json_t *explain_run_waits(const struct run *run)
+{
+    json_t *why = json_array();
+    if (run->state == RUN_QUEUED)
+        say_run_waits(run, why);
+    return first_of(why);
+}
+
+json_t *explain_job_waits(const struct job *job)
+{
+    if (job->state == TASK_NONE)
+        return explain_run_waits(job->run);
+    json_t *why = json_array();
+    if (job->state == TASK_SCHEDULED || job->state == TASK_QUEUED)
+        explain(job, why);
+    return first_of(why);
 }

@@ -33,6 +33,9 @@ json_t *view_run(const struct run *run)
                              "tasks_total", (json_int_t) run->jobs_total, "tasks_done", (json_int_t) run->jobs_done,
                              "tasks_failed", (json_int_t) run->jobs_failed);
     json_object_set_new(view, "reason", text_or_null(run->error ? run->error : run->reason));
+    json_object_set_new(view, "waits_for", explain_run_waits(run));
+    if (run->flow->paused && (run->state == RUN_QUEUED || run->state == RUN_RUNNING))
+        json_object_set_new(view, "paused", json_true());
     json_object_set_new(view, "logical_date", time_or_null(run->logical_ms));
     json_object_set_new(view, "data_interval_start", time_or_null(run->interval_start_ms));
     json_object_set_new(view, "data_interval_end", time_or_null(run->interval_end_ms));
@@ -104,6 +107,7 @@ json_t *view_job(const struct job *job, struct ls_error *err)
     json_object_set_new(view, "exit_code", job->has_exit_code ? json_integer(job->exit_code) : json_null());
     json_object_set_new(view, "error", text_or_null(job->error));
     json_object_set_new(view, "reason", text_or_null(job->reason));
+    json_object_set_new(view, "waits_for", explain_job_waits(job));
     json_object_set(view, "outputs", job->outputs ? job->outputs : json_null());
     json_object_set_new(view, "next_attempt_at", time_or_null(job->next_attempt_ms));
     json_object_set_new(view, "tries", tries);

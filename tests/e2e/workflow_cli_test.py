@@ -384,6 +384,24 @@ def test_a_real_workflow_is_paused_and_goes_on(lab):
     assert rows(ok("workflow", "ls", url=lab))[1][:3] == ["flow", "by hand", "-"]
 
 
+def test_a_run_of_a_paused_workflow_says_what_it_waits_for_and_the_advised_command_lets_it_go_on(lab):
+    ok("workflow", "pause", "flow", url=lab)
+    with Background("workflow", "run", "flow", "--run", "r1", "--wait", url=lab) as waiting:
+        waiting.wait_for("flow is paused: the run waits until `lineshaft workflow unpause flow`")
+        assert "the workflow is paused" in ok("workflow", "show", "flow", "r1", url=lab)
+        explained = ok("workflow", "explain", "flow", "make", "--run", "r1", url=lab)
+        advice = re.search(r"\(lineshaft (workflow \w+ flow)\)", explained)[1]
+        ok(*advice.split(), url=lab)
+        waiting.wait_for("flow r1: success")
+
+
+def test_a_failed_task_shows_the_end_of_its_log(lab):
+    result = run("workflow", "run", "flow", "--run", "r1", "-i", "exit=3", "--wait", url=lab)
+    assert "| got 7" in result.out, result
+    assert "| got 7" in ok("workflow", "explain", "flow", "use", "--run", "r1", url=lab)
+    assert "| made" not in ok("workflow", "explain", "flow", "make", "--run", "r1", url=lab)
+
+
 # ---- next, worked out without a broker ----
 
 def times(*args, **how):
