@@ -92,6 +92,7 @@ void acks_fini(struct session *s);
 
 struct http_route {
     char *method, *path, *topic, *summary;
+    bool bytes;   /* too much for the bus: the client has a door of its own */
     uint64_t key; /* hash of method and path, parameter names left out */
     struct session *session;
     struct http_route *older; /* the same one, declared by an earlier session of that client */
@@ -266,7 +267,10 @@ struct guard {
 };
 void guard_init(struct broker *b);
 void guard_fini(struct broker *b);
-void guard_events(struct broker *b); /* reads the monitors */
+void guard_events(struct broker *b); /* reads the monitors that are known to have something */
+/* guard_catch_up reads all of them. libzmq tells of an end before it closes the descriptor, so when the first message of a new
+ * connection is in hand, everything about older ones with the same number can be read, but poll may not have said so yet. */
+void guard_catch_up(struct broker *b);
 void guard_saw_message(struct broker *b, int fd);
 bool guard_is_open(const struct broker *b, int fd);
 bool guard_is_slow(const struct broker *b, int fd); /* much waits in the kernel for this peer to take it */

@@ -157,6 +157,13 @@ void guard_events(struct broker *b)
     }
 }
 
+void guard_catch_up(struct broker *b)
+{
+    for (int i = 0; i < SOCK_COUNT; i++)
+        b->sockets.monitor_ready[i] = true;
+    guard_events(b);
+}
+
 void guard_saw_message(struct broker *b, int fd)
 {
     struct connection *c = connection_at(b, fd);

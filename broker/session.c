@@ -62,7 +62,7 @@ struct session *session_require(struct broker *b, struct message *m)
         s = NULL;
     }
     if (!s) {
-        guard_events(b); /* an older connection with the same descriptor is forgotten first */
+        guard_catch_up(b); /* an older connection with the same descriptor is forgotten first */
         s = xcalloc(1, sizeof *s);
         s->broker = b;
         s->key = key;
