@@ -111,6 +111,7 @@ static bool method_ok(struct mp_slice method)
 
 struct wish { /* a route as it was asked for */
     struct mp_slice method, path, topic, summary;
+    bool bytes;
 };
 
 static bool read_text(struct mp map, const char *key, struct mp_slice *text)
@@ -137,6 +138,8 @@ static const char *wish_problem(struct mp map, struct wish *w, struct buf *shape
         return "\"topic\" wants a topic without wildcards that does not begin with $";
     if ((!read_text(map, "summary", &w->summary) && mp_find(map, "summary", &at)) || w->summary.len > SUMMARY_BYTES_MAX)
         return "\"summary\" wants a string of at most 200 bytes";
+    if (mp_find(map, "bytes", &at) && !mp_bool(&at, &w->bytes))
+        return "\"bytes\" wants true or false";
     return NULL;
 }
 
@@ -158,6 +161,7 @@ static void add(struct http_routes *routes, const struct wish *w, uint64_t key)
                                  .path = xstrndup(w->path.data, w->path.len),
                                  .topic = xstrndup(w->topic.data, w->topic.len),
                                  .summary = xstrndup(w->summary.data, w->summary.len),
+                                 .bytes = w->bytes,
                                  .key = key};
     routes->bytes += sizeof *route + w->method.len + w->path.len + w->topic.len + w->summary.len;
 }
@@ -301,12 +305,14 @@ void report_http_routes(struct broker *b, struct report *r)
     qsort(routes, count, sizeof *routes, by_path);
     struct report_list list = report_begin(r, "routes");
     for (size_t i = 0; i < count; i++) {
-        buf_pack_map(r->out, 5);
+        buf_pack_map(r->out, 5 + routes[i]->bytes);
         buf_pair_str(r->out, "method", routes[i]->method);
         buf_pair_str(r->out, "path", routes[i]->path);
         buf_pair_str(r->out, "topic", routes[i]->topic);
         buf_pair_str(r->out, "summary", routes[i]->summary);
         buf_pair_str(r->out, "client", routes[i]->session->client);
+        if (routes[i]->bytes)
+            buf_pair_bool(r->out, "bytes", true);
         if (!report_keep(&list))
             break;
     }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@
 #define BROKER_ENDS 5
 #define BROKER_ENDS_WITHIN_MS 60000
 #define BROKER_STOP_MS 30000 /* the disk may be slow, and what was acknowledged must get there */
+#define TOKEN_VARIABLE "LINESHAFT_TOKEN"
+#define TOKEN_BYTES 32
 #define PORT_FIRST_TRIED 20000
 #define PORT_LAST_TRIED 32000 /* below the range that the system gives to outgoing connections */
 
@@ -113,6 +116,37 @@ static void node_child(struct child *child, const struct topology_node *node, lo
     child_init(child);
 }
 
+/* ---- the token ---- */
+
+/* By LINESHAFT_TOKEN nodes know each other at their private HTTP ports: new for each start, unless it was given. In the environment only,
+ * which other users cannot see; nothing prints it. token_take removes it from ours, as the broker has no use for it; token_put puts it
+ * (back) for the nodes. */
+static char *token_take(void)
+{
+    const char *given = getenv(TOKEN_VARIABLE);
+    if (given && *given) {
+        char *kept = xstrdup(given);
+        unsetenv(TOKEN_VARIABLE);
+        return kept;
+    }
+    unsigned char bytes[TOKEN_BYTES];
+    char *text = xcalloc(1, 2 * TOKEN_BYTES + 1);
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t) sizeof bytes) {
+        free(text);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    return text;
+}
+
+static void token_put(char *token)
+{
+    setenv(TOKEN_VARIABLE, token, 1);
+    explicit_bzero(token, strlen(token));
+    free(token);
+}
+
 /* ---- the command ---- */
 
 static int run_topology(const struct topology *t, const char *text)
@@ -136,12 +170,18 @@ static int run_topology(const struct topology *t, const char *text)
             return CLI_FAILED;
         count += (size_t) t->nodes[i].replicas;
     }
+    char *token = token_take();
+    if (!token) {
+        fprintf(stderr, "lineshaft up: the system gives no random bytes for " TOKEN_VARIABLE "\n");
+        return CLI_FAILED;
+    }
     struct child *children = xcalloc(count, sizeof *children);
-    char *url = launch_url(host, port), token[UUID_TEXT_SIZE];
-    uuid7(clock_wall_us(), token);
-    char *broker_mark = xasprintf("%s=%s.broker", STRAY_VARIABLE, token);
-    char *nodes_mark = xasprintf("%s=%s.node.", STRAY_VARIABLE, token);
+    char *url = launch_url(host, port), id[UUID_TEXT_SIZE];
+    uuid7(clock_wall_us(), id);
+    char *broker_mark = xasprintf("%s=%s.broker", STRAY_VARIABLE, id);
+    char *nodes_mark = xasprintf("%s=%s.node.", STRAY_VARIABLE, id);
     broker_child(&children[0], t->file, chosen, broker_mark);
+    token_put(token);
     for (size_t i = 0, at = 1; i < t->node_count; i++)
         for (long replica = 1; replica <= t->nodes[i].replicas; replica++)
             node_child(&children[at++], &t->nodes[i], replica, &(struct workplace){url, nodes_mark});
@@ -201,6 +241,9 @@ const struct cli_command CMD_UP = {
         "  Ctrl-C or SIGTERM ends first the nodes that ask (their `asks` names requests), so that what they wait for is still\n"
         "  answered, then the other nodes, the broker last: SIGTERM to their process groups, SIGKILL after `stop_timeout`. A\n"
         "  second Ctrl-C kills all at once. If `up` itself is killed, its children end too.\n"
+        "\n"
+        "  Nodes find LINESHAFT_TOKEN in their environment, by which they know each other at their private HTTP ports: new at\n"
+        "  each start, or the one in the environment of `up`.\n"
         "\n"
         "  Nodes of built-in kinds run in the program lineshaft-node, which stands in the same folder as this one. What a\n"
         "  node of kind exec finds in its environment is told in docs/nodes/exec.md.\n"

@@ -21,10 +21,10 @@ const char *launch_self(void)
     return path;
 }
 
-static char *node_program(void)
+char *launch_beside(const char *program)
 {
     const char *self = launch_self(), *slash = strrchr(self, '/');
-    return xasprintf("%.*s" NODE_PROGRAM, slash ? (int) (slash + 1 - self) : 0, self);
+    return xasprintf("%.*s%s", slash ? (int) (slash + 1 - self) : 0, self, program);
 }
 
 char **launch_texts(char *const *texts)
@@ -89,7 +89,7 @@ char **launch_command(const struct topology_node *node)
 {
     if (!node->builtin)
         return launch_texts(node->command.items);
-    char *program = node_program();
+    char *program = launch_beside(NODE_PROGRAM);
     char **command = xcalloc(3, sizeof *command);
     command[0] = program;
     command[1] = xstrdup(node->builtin->name);
@@ -98,7 +98,7 @@ char **launch_command(const struct topology_node *node)
 
 bool launch_possible(const char *command, const struct topology_node *node)
 {
-    char *program = node_program();
+    char *program = launch_beside(NODE_PROGRAM);
     bool possible = !node->builtin || access(program, X_OK) == 0;
     if (!possible)
         fprintf(stderr,

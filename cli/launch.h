@@ -10,6 +10,9 @@
 /* launch_self: the path of this executable; static memory. */
 const char *launch_self(void);
 
+/* launch_beside: where a program is that stands in the same folder; the caller frees it. */
+char *launch_beside(const char *program);
+
 /* launch_texts copies a NULL-terminated list; launch_texts_free frees one. */
 char **launch_texts(char *const *texts);
 void launch_texts_free(char **texts);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/utf8.h"
+
 const struct error_kind ERROR_KINDS[] = {
     {"BAD_FRAME", 400, false, "The message does not have the form that the protocol asks for."},
     {"BAD_TOPIC", 400, false, "The topic is not lower-case words joined by dots, or is too long."},
@@ -50,6 +52,20 @@ const struct error_kind *error_kind_find(const char *name)
     return NULL;
 }
 
+/* A name that was cut ("%.200s") may end in half a letter; JSON takes no such text. */
+static void drop_malformed(char *text)
+{
+    uint32_t code;
+    size_t len = strlen(text), size;
+    char *out = text;
+    for (size_t at = 0; at < len; at += size ? size : 1) {
+        size = utf8_next((const uint8_t *) text + at, len - at, &code);
+        memmove(out, text + at, size);
+        out += size;
+    }
+    *out = '\0';
+}
+
 int error_set(struct ls_error *err, const char *name, const char *format, ...)
 {
     if (!err)
@@ -61,6 +77,7 @@ int error_set(struct ls_error *err, const char *name, const char *format, ...)
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    drop_malformed(err->text);
     return -1;
 }
 
@@ -74,11 +91,12 @@ int error_wrap(struct ls_error *err, const char *format, ...)
     va_start(args, format);
     int len = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (len < 0 || (size_t) len + sizeof ": " > sizeof err->text)
-        return -1;
-    char *at = stpcpy(err->text + len, ": ");
-    size_t room = sizeof err->text - 1 - (size_t) (at - err->text), rest = strnlen(old, room);
-    memcpy(at, old, rest);
-    at[rest] = '\0';
+    if (len >= 0 && (size_t) len + sizeof ": " <= sizeof err->text) {
+        char *at = stpcpy(err->text + len, ": ");
+        size_t room = sizeof err->text - 1 - (size_t) (at - err->text), rest = strnlen(old, room);
+        memcpy(at, old, rest);
+        at[rest] = '\0';
+    }
+    drop_malformed(err->text);
     return -1;
 }

@@ -56,6 +56,9 @@ struct kind_route {
     const char *path;    /* "/api/2.0/things/{name}"; {name...} at the end takes the rest, slashes and all */
     const char *topic;   /* of the request; the node serves it */
     const char *summary; /* one line for the OpenAPI document */
+    /* Bodies too large for the bus: ingress passes the exchange, bytes and all, to the node's own HTTP door, of which the node says in
+     * its `about` where it is (docs/decisions/038). `topic` then only names the service. */
+    bool bytes;
 };
 
 /* A number that a node counts; shown in $sys.stats and /metrics as lineshaft_<kind>_<name>. A name that ends in _total only
@@ -63,6 +66,11 @@ struct kind_route {
 struct kind_metric {
     const char *name; /* NULL ends the table; Prometheus form: lower case, _, base units */
     const char *help;
+};
+
+/* Wiring that depends on options: in place of the kind's own gives and asks. */
+struct kind_wiring {
+    const char *const *gives, *const *asks;
 };
 
 /* What a kind's check found: which option (NULL: the node as a whole), what is wrong, how to mend it. */
@@ -84,6 +92,8 @@ struct kind {
     const struct kind_metric *metrics;
     /* Options that depend on each other: true if all is well. No effect but on *problem; starts nothing. May be NULL. */
     bool (*check)(const void *options, struct kind_problem *problem);
+    /* What a node with these options gives and asks for; NULL: as above. No effect. May be NULL. */
+    const struct kind_wiring *(*wiring)(const void *options);
 };
 
 /* kind_options_read fills `options` (kind->options_size bytes, zeroed by this call) from the JSON text of an object whose

@@ -132,7 +132,7 @@ struct ls_client_options {
     void *context;              /* a libzmq context to share; default: one of its own */
     bool heartbeat_thread;      /* signs of life come from a thread of their own: callbacks may take long */
     int stall_ms;               /* ... but without a step for so long it falls silent; default 600000 */
-    struct ls_slice routes;     /* HTTP routes for HELLO: a msgpack array of {method, path, topic, summary?} */
+    struct ls_slice routes;     /* HTTP routes for HELLO: a msgpack array of {method, path, topic, summary?, bytes?} */
 };
 
 /* ls_client_open makes a client; it neither waits nor needs a running broker: the first step connects. NULL with

@@ -131,8 +131,10 @@ void node_pause(struct node *node);
 void node_resume(struct node *node);
 
 /* node_window sets how many events of the topology's consumer may be unacknowledged from now on, in place of the topology's
- * `window`; 0: none comes. At any time, in open too. node_release leaves an event unsettled for good: the end of the session
- * gives it back, which is no failed attempt; a node that is stopping no longer waits for it. */
+ * `window`; 0: none comes; NODE_WINDOW_OWN: again as many as the topology says, or as was set last. At any time, in open too.
+ * node_release leaves an event unsettled for good: the end of the session gives it back, which is no failed attempt; a node that
+ * is stopping no longer waits for it. */
+#define NODE_WINDOW_OWN UINT32_MAX
 void node_window(struct node *node, uint32_t window);
 void node_release(struct node *node, uint64_t seq);
 

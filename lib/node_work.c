@@ -134,12 +134,14 @@ void node_work_routes(const struct node *node, struct buf *routes)
         if (!serves(node, route->topic))
             continue; /* the topology gave its topic to another */
         count++;
-        buf_pack_map(routes, 3 + (route->summary != NULL));
+        buf_pack_map(routes, 3 + (route->summary != NULL) + route->bytes);
         buf_pair_str(routes, "method", route->method);
         buf_pair_str(routes, "path", route->path);
         buf_pair_str(routes, "topic", route->topic);
         if (route->summary)
             buf_pair_str(routes, "summary", route->summary);
+        if (route->bytes)
+            buf_pair_bool(routes, "bytes", true);
     }
     buf_end_array(routes, at, count);
     if (!count)
@@ -206,7 +208,7 @@ void node_resume(struct node *node)
 void node_window(struct node *node, uint32_t window)
 {
     node->full = window == 0;
-    if (window)
+    if (window && window != NODE_WINDOW_OWN)
         node->config.window = window;
     if (node->consumer)
         node_work_offer(node);

@@ -119,7 +119,8 @@ void topology_kind_text(const struct kind *kind, struct buf *out)
     if (shown->routes && shown->routes->method)
         buf_addf(out, "\nHTTP ROUTES, through a node of the kind ingress\n");
     for (const struct kind_route *r = shown->routes; r && r->method; r++)
-        buf_addf(out, "  %-6s %s\n         %s\n         request %s\n", r->method, r->path, r->summary, r->topic);
+        buf_addf(out, "  %-6s %s\n         %s\n         %s %s\n", r->method, r->path, r->summary,
+                 r->bytes ? "bytes, past the bus, of the service" : "request", r->topic);
     metrics_page(shown, out);
     pool_fini(&pool);
 }
@@ -151,7 +152,7 @@ void topology_kind_markdown(const struct kind *kind, struct buf *out)
     if (kind->routes && kind->routes->method)
         buf_addf(out, "\n| method | path | request | what it does |\n|---|---|---|---|\n");
     for (const struct kind_route *r = kind->routes; r && r->method; r++) {
-        buf_addf(out, "| `%s` | `%s` | `%s` | ", r->method, r->path, r->topic);
+        buf_addf(out, "| `%s` | `%s` | `%s`%s | ", r->method, r->path, r->topic, r->bytes ? ", bytes" : "");
         markdown_cell(r->summary, out);
         buf_addf(out, " |\n");
     }

@@ -172,13 +172,29 @@ static void kind_cannot(struct diag_list *diags, const struct topology_node *n, 
     diag_hint(d, "leave it out; `lineshaft help node %s` tells what the kind does", n->builtin->name);
 }
 
+/* What the kind gives and asks for with these options; they may be wrong, which was said before. */
+static struct kind_wiring wiring_of(const struct topology_node *n)
+{
+    struct kind_wiring wiring = {n->builtin->gives, n->builtin->asks};
+    void *options = xcalloc(1, n->builtin->options_size + 1);
+    const struct kind_wiring *own = n->builtin->wiring && kind_options_read(n->builtin, n->options, options, NULL) == 0
+                                        ? n->builtin->wiring(options)
+                                        : NULL;
+    if (own)
+        wiring = *own;
+    kind_options_free(n->builtin, options);
+    free(options);
+    return wiring;
+}
+
 static void wire(struct pool *pool, struct diag_list *diags, struct topology_node *n)
 {
     const struct kind *kind = n->builtin;
+    const struct kind_wiring wiring = wiring_of(n);
     default_wiring(pool, n, "takes", kind->takes, &n->takes);
-    default_wiring(pool, n, "gives", kind->gives, &n->gives);
+    default_wiring(pool, n, "gives", wiring.gives, &n->gives);
     default_wiring(pool, n, "serves", kind->serves, &n->serves);
-    default_wiring(pool, n, "asks", kind->asks, &n->asks);
+    default_wiring(pool, n, "asks", wiring.asks, &n->asks);
     if (!kind->takes) {
         kind_cannot(diags, n, "takes", "takes no events");
         kind_cannot(diags, n, "group", "takes no events");

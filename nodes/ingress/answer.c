@@ -117,6 +117,12 @@ void answer_problem(struct visit *v, const struct problem *problem, const char *
     buf_fini(&out);
 }
 
+void answer_no_route(struct visit *v)
+{
+    answer_problem(v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", http_method(v->x),
+                   http_path(v->x));
+}
+
 unsigned bus_error_status(const struct ls_error *err)
 {
     static const struct {

@@ -267,6 +267,13 @@ static int send_request(struct turn *t, const char *topic, struct ls_error *err)
     return t->request ? 0 : -1;
 }
 
+static void fail_unready(struct turn *t, const char *why)
+{
+    char text[512];
+    snprintf(text, sizeof text, "no worker has the model \"%.100s\" yet%s%.300s", t->model, *why ? ": " : "", why);
+    fail(t, &(struct problem){.status = 503, .code = "model_loading", .retry_ms = 2000}, text);
+}
+
 /* The model is looked up once more when it is not known: it may have come a moment ago. */
 static void ask_worker(void *arg)
 {
@@ -277,8 +284,7 @@ static void ask_worker(void *arg)
     if (!t->in->connected) {
         fail(t, &(struct problem){.status = 503, .code = "no_bus"}, "the bus cannot be reached; trying again by itself");
     } else if (!model && directory_unready(t->in)) {
-        fail(t, &(struct problem){.status = 503, .code = "model_loading", .retry_ms = 2000},
-             "a worker does not know its models yet: its backend does not answer");
+        fail_unready(t, directory_unready(t->in));
     } else if (!model) {
         char text[512];
         snprintf(text, sizeof text, "no worker on the bus answers for the model \"%.200s\"; GET /v1/models lists those there are",

@@ -16,6 +16,11 @@ struct directory {
     struct model *models;
     size_t model_count, model_room;
     bool unready;
+    char unready_why[300];
+    struct door {
+        char *client, *http;
+    } *doors; /* of the workers */
+    size_t door_count, door_room;
     struct offered_route *routes;
     size_t route_count, route_room;
     bool known, asking, again; /* again: something changed while the question was under way */
@@ -39,6 +44,15 @@ static void forget_models(struct directory *d)
     d->model_count = 0;
 }
 
+static void forget_doors(struct directory *d)
+{
+    for (size_t i = 0; i < d->door_count; i++) {
+        free(d->doors[i].client);
+        free(d->doors[i].http);
+    }
+    d->door_count = 0;
+}
+
 static void free_route(struct offered_route *r)
 {
     free(r->method);
@@ -55,9 +69,9 @@ static void forget_routes(struct directory *d)
     d->route_count = 0;
 }
 
-bool directory_unready(const struct ingress *in)
+const char *directory_unready(const struct ingress *in)
 {
-    return in->directory->unready;
+    return in->directory->unready ? in->directory->unready_why : NULL;
 }
 
 bool directory_known(const struct ingress *in)
@@ -87,13 +101,20 @@ const struct offered_route *directory_routes(const struct ingress *in, size_t *c
 
 const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path)
 {
-    char params[2][512];
     for (size_t i = 0; i < in->directory->route_count; i++) {
         const struct offered_route *r = &in->directory->routes[i];
         bool head = strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0;
-        if ((head || strcmp(r->method, method) == 0) && route_match(r->path, path, params))
+        if ((head || strcmp(r->method, method) == 0) && route_match(r->path, path, NULL))
             return r;
     }
+    return NULL;
+}
+
+const char *directory_door(const struct ingress *in, const char *client)
+{
+    for (size_t i = 0; i < in->directory->door_count; i++)
+        if (strcmp(in->directory->doors[i].client, client) == 0)
+            return in->directory->doors[i].http;
     return NULL;
 }
 
@@ -142,23 +163,51 @@ static void each_map(struct mp map, const char *key, void (*fn)(struct directory
     }
 }
 
+static void add_door(struct directory *d, struct mp worker, struct mp about)
+{
+    char *client = text_of(worker, "client"), *http = text_of(about, "http");
+    bool good = http && (strncmp(http, "unix:/", 6) == 0 || strncmp(http, "http://", 7) == 0);
+    if (!client || !good) {
+        free(client);
+        free(http);
+        return;
+    }
+    d->doors = xgrow(d->doors, &d->door_room, d->door_count + 1, sizeof *d->doors);
+    d->doors[d->door_count++] = (struct door){client, http};
+}
+
+/* Takes `why` over. */
+static void take_unready(struct directory *d, char *why)
+{
+    d->unready = true;
+    if (why)
+        snprintf(d->unready_why, sizeof d->unready_why, "%s", why);
+    free(why);
+}
+
 static void take_worker(struct directory *d, struct mp worker, const char *topic)
 {
     struct mp about, models;
     uint32_t count = 0;
-    if (mp_find(worker, "about", &about)) {
+    bool about_known = mp_find(worker, "about", &about);
+    if (about_known)
+        add_door(d, worker, about);
+    if (strpbrk(topic, "*>")) /* a pattern is no topic to ask */
+        return;
+    if (about_known) {
         each_map(about, "models", add_model, d, topic);
         if (mp_find(about, "models", &models))
             mp_array(&models, &count);
     }
-    d->unready |= !count && strncmp(topic, "chat.", 5) == 0;
+    if (!count && strncmp(topic, "chat.", 5) == 0)
+        take_unready(d, about_known ? text_of(about, "waits") : NULL);
 }
 
 static void take_service(struct directory *d, struct mp service, const char *unused)
 {
     (void) unused;
     char *topic = text_of(service, "topic");
-    if (topic && !strpbrk(topic, "*>")) /* a pattern is no topic to ask */
+    if (topic)
         each_map(service, "workers", take_worker, d, topic);
     free(topic);
 }
@@ -169,7 +218,7 @@ static void take_route(struct directory *d, struct mp route, const char *unused)
     d->routes = xgrow(d->routes, &d->route_room, d->route_count + 1, sizeof *d->routes);
     struct offered_route *r = &d->routes[d->route_count];
     *r = (struct offered_route){text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
-                                text_of(route, "client")};
+                                text_of(route, "client"), wire_bool(route, "bytes")};
     if (r->method && r->path && r->topic && r->client)
         d->route_count++;
     else
@@ -211,7 +260,9 @@ static void on_services(void *arg, struct ls_slice reply, const struct ls_error 
     if (err)
         return;
     forget_models(d);
+    forget_doors(d);
     d->unready = false;
+    d->unready_why[0] = '\0';
     each_map(wire_map(reply), "services", take_service, d, NULL);
     if (d->model_count)
         qsort(d->models, d->model_count, sizeof *d->models, by_id);
@@ -291,6 +342,8 @@ void directory_close(struct ingress *in)
         return;
     forget_models(in->directory);
     forget_routes(in->directory);
+    forget_doors(in->directory);
+    free(in->directory->doors);
     free(in->directory->models);
     free(in->directory->routes);
     free(in->directory);

@@ -9,6 +9,7 @@
 #include "lib/error.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
+#include "nodes/kit/http_client.h"
 
 #define REQUEST_ID_MAX 128
 #define OTHER_DESCRIPTORS 200 /* of the bus, the loop, the program itself */
@@ -41,7 +42,7 @@ static void refuse_path(struct visit *v, unsigned status, const char *allow)
                        "there is no %s %.200s here; the OpenAI API is served at /v1/chat/completions, /v1/completions and "
                        "/v1/models", method, path);
     } else {
-        answer_problem(v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", method, path);
+        answer_no_route(v);
     }
 }
 
@@ -64,8 +65,8 @@ static void on_begin(void *arg, struct http_exchange *x)
     v->route = route_find(v, &status, &allow);
     if (!access_check(v))
         return;
-    if (!v->route && status == 404 && relay_find(v))
-        return; /* a node's route: its answer begins when the body is there */
+    if (!v->route && status == 404 && (proxy_take(v) || relay_find(v)))
+        return; /* a node's route */
     if (!v->route)
         refuse_path(v, status, allow);
 }
@@ -76,8 +77,16 @@ static void on_request(void *arg, struct http_exchange *x)
     struct visit *v = http_user(x);
     if (v->route)
         v->route->handle(v);
+    else if (v->work)
+        proxy_body_end(v);
     else
         relay_start(v);
+}
+
+static void on_body(void *arg, struct http_exchange *x, struct ls_slice bytes)
+{
+    (void) arg;
+    proxy_body(http_user(x), bytes);
 }
 
 static void on_end(void *arg, struct http_exchange *x, bool complete)
@@ -107,6 +116,13 @@ static void on_server_ready(void *arg, int fd, uint32_t events)
     http_server_run(((struct ingress *) arg)->server);
 }
 
+static void on_doors_ready(void *arg, int fd, uint32_t events)
+{
+    (void) fd;
+    (void) events;
+    http_client_run(((struct ingress *) arg)->doors);
+}
+
 /* Each connection is a descriptor; systems give a process 1,024 unless it asks for more. */
 static void raise_descriptor_limit(int64_t connections)
 {
@@ -129,7 +145,7 @@ static int open_ingress(void *self, struct node *node, const void *options, stru
     TAILQ_INIT(&in->publications);
     const struct ingress_options *o = options;
     struct http_server_options server = {
-        .address = o->listen, .arg = in, .begin = on_begin, .request = on_request, .end = on_end, .drained = on_drained,
+        .address = o->listen, .arg = in, .begin = on_begin, .body = on_body, .request = on_request, .end = on_end, .drained = on_drained,
         .limits = {.header_ms = o->header_timeout, .body_bytes = (size_t) o->body_max,
                    .connections = (unsigned) o->connections_max,
                    .connections_per_peer = (unsigned) o->connections_per_peer, .queue_bytes = STREAM_QUEUE_MAX}};
@@ -137,10 +153,14 @@ static int open_ingress(void *self, struct node *node, const void *options, stru
     in->server = http_server_open(&server, err);
     if (!in->server)
         return -1;
+    in->doors = http_client_open(err);
+    if (!in->doors)
+        return -1;
     directory_open(in);
     feeds_open(in);
     metrics_open(in);
     node_watch(node, http_server_fd(in->server), EPOLLIN, on_server_ready, in);
+    node_watch(node, http_client_fd(in->doors), EPOLLIN, on_doors_ready, in);
     if (o->insecure && !o->keys.count)
         logger_put(LEVEL_WARN, "insecure", "anybody who reaches the address may do everything", "listen=%s",
                    http_server_address(in->server));
@@ -171,10 +191,13 @@ static int64_t tick(void *self, int64_t now_ms)
     struct ingress *in = self;
     feeds_tick(in);
     publications_tick(in);
+    if (http_client_due(in->doors) <= now_ms)
+        http_client_run(in->doors);
     if (http_server_due(in->server) <= now_ms)
         http_server_run(in->server); /* what callbacks from the bus have answered goes out now */
     metrics_count(in);
-    return http_server_due(in->server);
+    int64_t server = http_server_due(in->server), doors = http_client_due(in->doors);
+    return server < doors ? server : doors;
 }
 
 static void drain(void *self)
@@ -198,6 +221,11 @@ static void close_ingress(void *self)
         http_server_run(in->server);
         node_unwatch(in->node, http_server_fd(in->server));
         http_server_close(&in->server);
+    }
+    proxies_close(in);
+    if (in->doors) {
+        node_unwatch(in->node, http_client_fd(in->doors));
+        http_client_close(&in->doors);
     }
     turns_close(in);
     inquiries_close(in);

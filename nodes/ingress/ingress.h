@@ -23,6 +23,8 @@ struct ingress {
     LIST_HEAD(, turn) turns;       /* chat.c */
     LIST_HEAD(, inquiry) inquiries; /* request.c */
     LIST_HEAD(, relay) relays;     /* relay.c */
+    LIST_HEAD(, proxy) proxies;    /* proxy.c */
+    struct http_client *doors;     /* to the nodes whose routes carry bytes */
     TAILQ_HEAD(, publication) publications; /* publish.c; in the order in which they came */
     struct buf stats;              /* metrics.c: the body of the last $sys.stats, as msgpack */
     struct buf scratch;            /* one answer or chunk being written */
@@ -63,7 +65,8 @@ extern const struct route ROUTES[]; /* ends with method NULL */
 
 /* route_find: the row, its params filled; NULL with *status 404 or 405, and for 405 *allow. */
 const struct route *route_find(struct visit *v, unsigned *status, const char **allow);
-/* route_match: the path fits the pattern ("/a/{b}/c/{rest...}"); up to two parameters are decoded. */
+/* route_match: the path fits the pattern ("/a/{b}/c/{rest...}"); up to two parameters, of less than 512 bytes, are decoded. params NULL:
+ * they are not wanted, and may be of any length. */
 bool route_match(const char *pattern, const char *path, char params[2][512]);
 
 /* ---- access.c: who may ask ---- */
@@ -117,6 +120,17 @@ void handle_request(struct visit *v); /* request.c */
 /* relay_start sends a request to the node that declared the route; false if no node did. relay.c */
 bool relay_find(struct visit *v);
 void relay_start(struct visit *v);
+/* answer_no_route: 404, and where to look. */
+void answer_no_route(struct visit *v);
+
+struct offered_route;
+/* proxy_take (in begin): true if the exchange is passed through to a node's door, or waits to learn whether it is; what follows goes to
+ * proxy_body and proxy_body_end for as long as the visit has `work`. It may give the exchange back, which clears `work`: then it is
+ * relay_start's, with the body. proxy_start: as proxy_take when the route is known; of a request without a body. proxy.c */
+bool proxy_take(struct visit *v);
+void proxy_start(struct visit *v, const struct offered_route *route);
+void proxy_body(struct visit *v, struct ls_slice bytes);
+void proxy_body_end(struct visit *v);
 
 /* ---- directory.c: what the nodes on the bus offer, as the broker knows it ---- */
 
@@ -127,6 +141,7 @@ struct model {
 };
 struct offered_route {
     char *method, *path, *topic, *summary, *client;
+    bool bytes; /* goes to the client's door, not over the bus */
 };
 
 void directory_open(struct ingress *in);
@@ -134,11 +149,14 @@ void directory_connected(struct ingress *in); /* asks the broker anew */
 void directory_lost(struct ingress *in);      /* those who wait are told at once */
 void directory_close(struct ingress *in);
 bool directory_known(const struct ingress *in); /* an answer has come since the session began */
-bool directory_unready(const struct ingress *in); /* some worker of chat turns does not know its models yet */
+/* Some worker of chat turns has no model yet: why, as it says, or "". NULL: there is none such. */
+const char *directory_unready(const struct ingress *in);
 const struct model *directory_model(const struct ingress *in, const char *id); /* NULL: none */
 const struct model *directory_models(const struct ingress *in, size_t *count);
 const struct offered_route *directory_routes(const struct ingress *in, size_t *count);
 const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path);
+/* directory_door: where the HTTP server of the client's worker is, "unix:/PATH" or "http://HOST:PORT"; NULL: it has not said. */
+const char *directory_door(const struct ingress *in, const char *client);
 struct directory_wait {
     LIST_ENTRY(directory_wait) link;
     void (*fn)(void *arg);
@@ -164,6 +182,7 @@ void turns_stop(struct ingress *in); /* chat.c: tells those who still wait that 
 void turns_close(struct ingress *in);
 void inquiries_close(struct ingress *in); /* request.c */
 void relays_close(struct ingress *in); /* relay.c */
+void proxies_close(struct ingress *in); /* proxy.c */
 void publications_tick(struct ingress *in); /* publish.c */
 void publications_close(struct ingress *in);
 

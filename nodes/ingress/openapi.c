@@ -53,6 +53,8 @@ static const struct {
      "\"disk\",\"memory\",\"none\"]},\"dup\":{\"type\":\"boolean\"}}}"},
     {"EventFeed", "text/event-stream", "{\"type\":\"string\"}"},
     {"Any", "application/json", "{}"},
+    {"Bytes", "application/octet-stream", "{}"},
+    {"Content", "*/*", "{}"},
     {"Health", "application/json",
      "{\"type\":\"object\",\"required\":[\"status\"],\"properties\":{\"status\":{\"type\":\"string\"}}}"},
     {"Text", "text/plain", "{\"type\":\"string\"}"},
@@ -72,12 +74,19 @@ static void put_content(struct buf *out, const char *name)
     buf_addf(out, "\"content\":{\"%s\":{\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}}", media_of(name), name);
 }
 
-static void put_parameter(struct buf *out, const char *name, size_t len, const char *in, bool required, struct ls_slice about)
+/* One of the path: `name` runs to the end of its braces. OpenAPI has no word for {name...}, which takes slashes: the page must know. */
+static void put_path_parameter(struct buf *out, const char *name)
 {
-    buf_addf(out, "%s{\"name\":\"%.*s\",\"in\":\"%s\",\"required\":%s,\"schema\":{\"type\":\"string\"}",
-             out->data[out->len - 1] == '[' ? "" : ",", (int) len, name, in, required ? "true" : "false");
-    if (about.len)
-        json_put_pair(out, "description", about);
+    size_t len = strcspn(name, ".}");
+    buf_addf(out, "%s{\"name\":\"%.*s\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}%s}",
+             out->data[out->len - 1] == '[' ? "" : ",", (int) len, name, name[len] == '.' ? ",\"x-lineshaft-slashes\":true" : "");
+}
+
+static void put_query_parameter(struct buf *out, const char *name, size_t len, bool required, struct ls_slice about)
+{
+    buf_addf(out, "%s{\"name\":\"%.*s\",\"in\":\"query\",\"required\":%s,\"schema\":{\"type\":\"string\"}",
+             out->data[out->len - 1] == '[' ? "" : ",", (int) len, name, required ? "true" : "false");
+    json_put_pair(out, "description", about);
     buf_add_byte(out, '}');
 }
 
@@ -86,12 +95,12 @@ static void put_parameters(struct buf *out, const char *path, const char *query)
 {
     buf_addf(out, "\"parameters\":[");
     for (const char *at = strchr(path, '{'); at; at = strchr(at + 1, '{'))
-        put_parameter(out, at + 1, strcspn(at + 1, ".}"), "path", true, (struct ls_slice){0});
+        put_path_parameter(out, at + 1);
     for (const char *at = query; at && *at;) {
         size_t name = strcspn(at, "! "), len = strcspn(at, ";");
         bool required = at[name] == '!';
         const char *about = at + name + required + 1;
-        put_parameter(out, at, name, "query", required, ls_bytes(about, (size_t) (at + len - about)));
+        put_query_parameter(out, at, name, required, ls_bytes(about, (size_t) (at + len - about)));
         at += len + (at[len] == ';');
         at += strspn(at, " ");
     }
@@ -137,7 +146,12 @@ static void put_offered(struct buf *out, const struct offered_route *r)
 {
     struct route as = {.method = r->method, .path = r->path, .tag = r->client, .summary = r->summary ? r->summary : "", .body = NULL,
                        .answer = "Any"};
-    if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0)
+    bool reads = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+    if (r->bytes)
+        as.answer = "Content";
+    if (r->bytes && !reads && strcmp(r->method, "DELETE") != 0)
+        as.body = "Bytes";
+    else if (!r->bytes && !reads)
         as.body = "Any";
     put_route(out, &as);
 }

@@ -12,6 +12,7 @@
 
 #define CREDIT 4 /* parts of up to 1 MiB that may wait for a slow client */
 #define TIMEOUT_MS 60000
+#define KEY_BYTES_MAX 255 /* of an Idempotency-Key: a longer one is none */
 
 struct relay {
     LIST_ENTRY(relay) link;
@@ -168,7 +169,11 @@ static void pack_headers(struct buf *more, const struct visit *v)
 
 static void pack_request(struct buf *more, const struct visit *v)
 {
-    buf_pack_map(more, 5);
+    const char *key = http_header(v->x, "idempotency-key");
+    bool keyed = key && *key && strlen(key) <= KEY_BYTES_MAX;
+    buf_pack_map(more, 5 + keyed);
+    if (keyed)
+        buf_pair_str(more, "idempotencykey", key);
     buf_pair_str(more, "method", http_method(v->x));
     buf_pair_str(more, "path", http_path(v->x));
     buf_pair_str(more, "query", http_query(v->x));
@@ -195,6 +200,22 @@ static void send_request(struct relay *r, const struct offered_route *route)
     buf_fini(&more);
 }
 
+static void send(struct relay *r, const struct offered_route *route)
+{
+    struct visit *v = r->v;
+    if (!route->bytes) {
+        send_request(r, route);
+    } else if (http_body(v->x).len) { /* the route changed its kind while the body came */
+        answer_problem(v, &(struct problem){.status = 503, .code = "changed"}, "the route has just changed; send it again");
+        over(r);
+    } else {
+        over(r);
+        proxy_start(v, route);
+        if (v->work)
+            proxy_body_end(v);
+    }
+}
+
 /* The directory is as new as it gets. */
 static void on_known(void *arg)
 {
@@ -202,12 +223,11 @@ static void on_known(void *arg)
     const struct offered_route *route = directory_route(r->in, http_method(r->v->x), http_path(r->v->x));
     r->waiting = false;
     if (route && r->in->connected) {
-        send_request(r, route);
+        send(r, route);
         return;
     }
     if (r->in->connected)
-        answer_problem(r->v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is",
-                       http_method(r->v->x), http_path(r->v->x));
+        answer_no_route(r->v);
     else
         answer_no_bus(r->v);
     over(r);
@@ -233,7 +253,7 @@ void relay_start(struct visit *v)
     v->gone = on_gone;
     v->drained = on_drained;
     if (route && v->ingress->connected) {
-        send_request(r, route);
+        send(r, route);
         return;
     }
     r->waiting = directory_refresh(v->ingress, &r->wait);

@@ -49,7 +49,7 @@ bool route_match(const char *pattern, const char *path, char params[2][512])
         const char *end = strchr(pattern, '}');
         bool rest = end[-1] == '.';
         size_t len = rest ? strlen(path) : strcspn(path, "/");
-        if (count < 2 && !take_param(path, len, params[count++]))
+        if (!len || (params && count < 2 && !take_param(path, len, params[count++])))
             return false;
         path += len;
         pattern = end + 1;

@@ -7,12 +7,10 @@
 #include "nodes/kit/http_client.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -22,6 +20,7 @@
 #include "lib/error.h"
 #include "lib/heap.h"
 #include "lib/xmem.h"
+#include "nodes/kit/http_client_private.h"
 
 #define CONNECT_MS 5000
 #define FIRST_BYTE_MS 120000
@@ -30,23 +29,31 @@
 #define IDLE_CONNECTIONS_MAX 256
 #define HEADER_BYTES_MAX (256u << 10) /* of one answer, trailers too: curl keeps them all, and bounds only the head */
 
-enum phase { PHASE_CONNECT, PHASE_FIRST_BYTE, PHASE_BODY };
+enum phase { PHASE_CONNECT, PHASE_UPLOAD, PHASE_FIRST_BYTE, PHASE_BODY };
 
 struct http_call {
-    LIST_ENTRY(http_call) link;
+    LIST_ENTRY(http_call) link, woken_link;
     struct http_client *client;
     struct http_call_options on; /* its pointers to text are not used after the start */
     CURL *easy;
     struct curl_slist *headers;
     enum phase phase;
     struct timer phase_timer, total_timer;
-    int64_t moved_ms; /* the last piece of the body */
+    int64_t moved_ms; /* the last piece of a body */
+    int64_t left;     /* of the request's body, unread; -1: not known */
     unsigned status;  /* 0: the header is not complete */
     size_t header_bytes;
     bool added;       /* curl has it */
     bool dead;        /* cancelled while curl was running: freed as soon as curl has returned */
-    bool stopped;     /* by `data` */
+    bool stopped;     /* by `data` or `read` */
     bool ending;      /* `end` is running */
+    bool paused;      /* by its caller: curl is told when it brings the next piece */
+    bool waiting;     /* for `read` to have something */
+    bool early;       /* the answer began before the body was read: no more of it is */
+    bool quiet;       /* the peer says no more, and what it waits for is not coming */
+    bool finishing;   /* curl is told that the body ends here, as it alone knows whether all of the answer is here */
+    bool woken;       /* among the client's woken ones */
+    int64_t received; /* of the answer's body */
     char text[CURL_ERROR_SIZE];
 };
 
@@ -57,6 +64,7 @@ struct http_client {
     struct heap timers;
     LIST_HEAD(, http_call) calls; /* curl has them */
     LIST_HEAD(, http_call) later; /* begun or cancelled while curl was running */
+    LIST_HEAD(, http_call) woken; /* resumed: curl goes on with them in http_client_run, as that calls back */
     bool in_curl;                 /* curl must not be called for adding and removing now */
 };
 
@@ -74,6 +82,7 @@ static const char *name_of(CURLcode code)
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
+    case CURLE_SEND_FAIL_REWIND:
     case CURLE_RECV_ERROR: return "CUT";
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT: return "SYSTEM";
@@ -85,7 +94,7 @@ static void describe(const struct http_call *call, CURLcode code, struct ls_erro
 {
     const char *why = call->text[0] ? call->text : curl_easy_strerror(code);
     if (call->stopped)
-        error_set(err, "CANCELLED", "the answer was not wanted any more");
+        error_set(err, "CANCELLED", call->status ? "the answer was not wanted any more" : "the body was given up before its end");
     else if (call->header_bytes > HEADER_BYTES_MAX)
         error_set(err, "PROTOCOL", "more than %u bytes of header", HEADER_BYTES_MAX);
     else if (code == CURLE_OPERATION_TIMEDOUT)
@@ -97,13 +106,30 @@ static void describe(const struct http_call *call, CURLcode code, struct ls_erro
         error_set(err, name_of(code), "%s", why);
 }
 
-static void call_free(struct http_call *call)
+/* Nothing is to happen of itself any more. */
+static void call_quiet(struct http_call *call)
 {
     heap_unset(&call->client->timers, &call->phase_timer);
     heap_unset(&call->client->timers, &call->total_timer);
-    LIST_REMOVE(call, link);
-    if (call->added)
+    if (call->woken)
+        LIST_REMOVE(call, woken_link);
+    call->woken = false;
+}
+
+/* curl lets go of it; what curl says meanwhile is not about a living call. */
+static void call_remove(struct http_call *call)
+{
+    bool added = call->added;
+    call->added = false;
+    if (added)
         curl_multi_remove_handle(call->client->multi, call->easy);
+}
+
+static void call_free(struct http_call *call)
+{
+    call_quiet(call);
+    LIST_REMOVE(call, link);
+    call_remove(call);
     curl_easy_cleanup(call->easy);
     curl_slist_free_all(call->headers);
     free(call);
@@ -112,11 +138,8 @@ static void call_free(struct http_call *call)
 /* Only outside curl. curl lets go of the call first: a whole answer's connection serves the next call, any other is closed. */
 static void call_end(struct http_call *call, const struct ls_error *err)
 {
-    heap_unset(&call->client->timers, &call->phase_timer);
-    heap_unset(&call->client->timers, &call->total_timer);
-    if (call->added)
-        curl_multi_remove_handle(call->client->multi, call->easy);
-    call->added = false;
+    call_quiet(call);
+    call_remove(call);
     call->ending = true;
     if (call->on.end)
         call->on.end(call->on.arg, call, call->status, err);
@@ -131,24 +154,28 @@ static void phase_begin(struct http_call *call, enum phase phase)
     call->phase = phase;
     call->moved_ms = now;
     heap_set(&call->client->timers, &call->phase_timer,
-             now + (phase == PHASE_BODY ? call->on.stall_ms : call->on.first_byte_ms));
+             now + (phase == PHASE_FIRST_BYTE ? call->on.first_byte_ms : call->on.stall_ms));
 }
 
-/* The timer of the body is not moved with each piece: when it fires it is set to where it should have been. */
+/* The timer of a body is not moved with each piece: when it fires it is set to where it should have been. */
 static void on_phase_timer(void *arg, struct timer *timer)
 {
     struct http_call *call = (struct http_call *) (void *) ((char *) timer - offsetof(struct http_call, phase_timer));
     struct ls_error err;
     (void) arg;
-    int64_t due = call->moved_ms + call->on.stall_ms;
-    if (call->phase == PHASE_BODY && due > clock_mono_ms()) {
+    int64_t now = clock_mono_ms();
+    if (call->paused || call->waiting) /* our side holds it up */
+        call->moved_ms = now;
+    int64_t due = call->moved_ms + (call->phase == PHASE_FIRST_BYTE ? call->on.first_byte_ms : call->on.stall_ms);
+    if (due > now) {
         heap_set(&call->client->timers, timer, due);
         return;
     }
-    if (call->phase == PHASE_BODY)
-        error_set(&err, "TIMEOUT", "the answer stood still for %lld ms", (long long) call->on.stall_ms);
-    else
+    if (call->phase == PHASE_FIRST_BYTE)
         error_set(&err, "TIMEOUT", "connected, but no answer came within %lld ms", (long long) call->on.first_byte_ms);
+    else
+        error_set(&err, "TIMEOUT", "the %s stood still for %lld ms", call->phase == PHASE_BODY ? "answer" : "upload",
+                  (long long) call->on.stall_ms);
     call_end(call, &err);
 }
 
@@ -167,10 +194,16 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 {
     const struct http_client *client = arg;
     struct epoll_event event = {.data.fd = fd};
-    (void) easy;
+    struct http_call *call = NULL;
     (void) socket_arg;
     if (what == CURL_POLL_REMOVE) {
         epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* may be closed already */
+        /* While a body waits to be sent, that it reads no more means that the peer closed or has said all: curl would wait for ever. */
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+        if (call && call->added && !call->dead && !call->paused && !call->finishing && (call->waiting || call->early)) {
+            call->quiet = true;
+            http_call_resume(call);
+        }
         return 0;
     }
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
@@ -219,7 +252,7 @@ static int on_request(void *arg, char *to, char *from, int to_port, int from_por
     (void) from_port;
     if (call->dead)
         return CURL_PREREQFUNC_ABORT;
-    phase_begin(call, PHASE_FIRST_BYTE);
+    phase_begin(call, call->on.read && call->left ? PHASE_UPLOAD : PHASE_FIRST_BYTE);
     return CURL_PREREQFUNC_OK;
 }
 
@@ -237,8 +270,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
     if (status < 200) /* 100 Continue, 103 Early Hints: the answer is still to come */
         return size * count;
     call->status = (unsigned) status;
+    call->early = call->phase == PHASE_UPLOAD;
     if (call->on.headers_done)
         call->on.headers_done(call->on.arg, call, call->status);
+    if (call->waiting && status >= 400 && !call->dead)
+        http_call_resume(call); /* curl sends no more of the body, but would wait for `read` all the same */
+    call->waiting = false;
     return call->dead ? 0 : size * count;
 }
 
@@ -251,73 +288,66 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
         call->moved_ms = clock_mono_ms();
     else
         phase_begin(call, PHASE_BODY);
+    if (call->paused)
+        return CURL_WRITEFUNC_PAUSE; /* curl keeps the piece, and reads no further */
+    call->received += (int64_t) (size * count);
     if (call->on.data && !call->on.data(call->on.arg, call, ls_bytes(data, size * count)))
         call->stopped = true;
     return call->dead || call->stopped ? 0 : size * count;
 }
 
+static size_t on_read(char *out, size_t size, size_t count, void *arg)
+{
+    struct http_call *call = arg;
+    size_t room = size * count;
+    if (call->dead)
+        return CURL_READFUNC_ABORT;
+    if (call->early)
+        return call->finishing ? 0 : CURL_READFUNC_PAUSE;
+    if (call->left >= 0 && room > (uint64_t) call->left)
+        room = (size_t) call->left;
+    size_t got = room ? call->on.read(call->on.arg, call, out, room) : 0;
+    call->waiting = got == HTTP_CALL_WAIT && !call->dead;
+    call->moved_ms = clock_mono_ms();
+    if (call->waiting)
+        return CURL_READFUNC_PAUSE;
+    call->stopped = got == HTTP_CALL_ABORT || (!got && call->left > 0);
+    if (call->dead || call->stopped)
+        return CURL_READFUNC_ABORT;
+    if (call->left > 0)
+        call->left -= (int64_t) got;
+    if ((!got || !call->left) && call->phase == PHASE_UPLOAD)
+        phase_begin(call, PHASE_FIRST_BYTE);
+    return got;
+}
+
+/* The connection was dead: the body is wanted from its start. curl asks for no other place. */
+static int on_rewind(void *arg, curl_off_t offset, int origin)
+{
+    struct http_call *call = arg;
+    bool start = offset == 0 && origin == SEEK_SET;
+    if (call->dead || !start || !call->on.rewind || !call->on.rewind(call->on.arg, call))
+        return CURL_SEEKFUNC_FAIL;
+    call->left = call->on.body_bytes;
+    return CURL_SEEKFUNC_OK;
+}
+
 /* ---- a call ---- */
 
-static bool url_is_good(const char *url, struct ls_error *err)
+static bool set_upload(struct http_call *call)
 {
-    CURLU *parts = curl_url();
-    char *scheme = NULL;
-    CURLUcode code = parts ? curl_url_set(parts, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
-    if (code == CURLUE_OK)
-        code = curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
-    bool good = code == CURLUE_OK && (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0);
-    if (!good)
-        error_set(err, "BAD_VALUE", "\"%.200s\" is no http or https URL%s%s", url, code ? ": " : "",
-                  code ? curl_url_strerror(code) : "");
-    curl_free(scheme);
-    curl_url_cleanup(parts);
-    return good;
-}
-
-static bool has_controls(const char *text)
-{
-    for (; *text; text++)
-        if (iscntrl((unsigned char) *text) && *text != '\t')
-            return true;
-    return false;
-}
-
-static bool add_header(struct http_call *call, const char *line)
-{
-    struct curl_slist *longer = curl_slist_append(call->headers, line);
-    if (longer)
-        call->headers = longer;
-    return longer != NULL;
-}
-
-/* The caller's headers, without those that curl would add of itself. */
-static int set_headers(struct http_call *call, const char *const *lines, struct ls_error *err)
-{
-    bool typed = false, good = add_header(call, "Expect:");
-    for (; lines && *lines; lines++) {
-        if (has_controls(*lines))
-            return error_set(err, "BAD_VALUE", "a header line holds a control character");
-        typed |= strncasecmp(*lines, "content-type:", 13) == 0;
-        good &= add_header(call, *lines);
-    }
-    if (!typed)
-        good &= add_header(call, "Content-Type:");
-    return good ? 0 : error_set(err, "SYSTEM", "no memory for the headers of a call");
-}
-
-static bool set_method(CURL *easy, const struct http_call_options *o)
-{
-    bool get = strcmp(o->method, "GET") == 0;
-    if (strcmp(o->method, "HEAD") == 0)
-        return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) == CURLE_OK;
-    if (get && !o->body.len)
-        return true;
-    if (!get && strcmp(o->method, "POST") != 0 && !o->body.len)
-        return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, o->method) == CURLE_OK;
-    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) o->body.len) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, o->body.len ? o->body.data : "") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, o->method) == CURLE_OK;
+    CURL *e = call->easy;
+    CURLcode bad = CURLE_OK;
+    bad |= curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+    bad |= curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, call->on.method);
+    bad |= curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t) call->on.body_bytes);
+    bad |= curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
+    bad |= curl_easy_setopt(e, CURLOPT_READDATA, call);
+    bad |= curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_rewind);
+    bad |= curl_easy_setopt(e, CURLOPT_SEEKDATA, call);
+    if (!call->on.rewind) /* what can be sent once only is not sent where nobody may be listening any more */
+        bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+    return bad == CURLE_OK;
 }
 
 static bool set_rules(struct http_call *call, const struct http_call_options *o)
@@ -348,7 +378,7 @@ static bool set_rules(struct http_call *call, const struct http_call_options *o)
         bad |= curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
     if (o->ca_file)
         bad |= curl_easy_setopt(e, CURLOPT_CAINFO, o->ca_file);
-    return bad == CURLE_OK && set_method(e, o);
+    return bad == CURLE_OK && http_options_target(o, e) && (!o->read || set_upload(call));
 }
 
 static int64_t or_default(int64_t ms, int64_t fallback)
@@ -370,7 +400,7 @@ static int hand_to_curl(struct http_call *call, struct ls_error *err)
 struct http_call *http_call_start(struct http_client *client, const struct http_call_options *options,
                                   struct ls_error *err)
 {
-    if (!url_is_good(options->url, err))
+    if (!http_options_url(options->url, err))
         return NULL;
     struct http_call *call = xcalloc(1, sizeof *call);
     call->client = client;
@@ -378,11 +408,12 @@ struct http_call *http_call_start(struct http_client *client, const struct http_
     call->on.connect_ms = or_default(options->connect_ms, CONNECT_MS);
     call->on.first_byte_ms = or_default(options->first_byte_ms, FIRST_BYTE_MS);
     call->on.stall_ms = or_default(options->stall_ms, STALL_MS);
+    call->left = options->body_bytes;
     call->phase_timer.fire = on_phase_timer;
     call->total_timer.fire = on_total_timer;
     LIST_INSERT_HEAD(&client->later, call, link);
     call->easy = curl_easy_init();
-    if (set_headers(call, options->headers, err) < 0) {
+    if (http_options_headers(options, &call->headers, err) < 0) {
         call_free(call);
         return NULL;
     }
@@ -411,16 +442,40 @@ void http_call_cancel(struct http_call **call)
         return;
     }
     c->dead = true;
-    heap_unset(&c->client->timers, &c->phase_timer);
-    heap_unset(&c->client->timers, &c->total_timer);
+    call_quiet(c);
     LIST_REMOVE(c, link);
     LIST_INSERT_HEAD(&c->client->later, c, link);
+}
+
+void http_call_pause(struct http_call *call)
+{
+    call->paused = true;
+}
+
+void http_call_resume(struct http_call *call)
+{
+    call->paused = false;
+    if (call->woken || call->dead || call->ending)
+        return;
+    call->woken = true;
+    LIST_INSERT_HEAD(&call->client->woken, call, woken_link);
 }
 
 const char *http_call_header(const struct http_call *call, const char *name)
 {
     struct curl_header *found;
     return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK ? found->value : NULL;
+}
+
+bool http_call_header_at(const struct http_call *call, size_t index, const char **name, const char **value)
+{
+    struct curl_header *at = NULL;
+    for (size_t i = 0; i <= index; i++)
+        if (!(at = curl_easy_nextheader(call->easy, CURLH_HEADER, -1, at)))
+            return false;
+    *name = at->name;
+    *value = at->value;
+    return true;
 }
 
 /* ---- the client ---- */
@@ -459,6 +514,8 @@ int http_client_fd(const struct http_client *client)
 int64_t http_client_due(const struct http_client *client)
 {
     int64_t timers = heap_next(&client->timers);
+    if (!LIST_EMPTY(&client->woken))
+        return 0;
     return client->curl_due_ms < timers ? client->curl_due_ms : timers;
 }
 
@@ -478,6 +535,59 @@ static void run_sockets(struct http_client *client)
         curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
     client->in_curl = false;
+}
+
+/* Of an answer that was given before the body was read: its length tells whether all of it is here. */
+static bool is_whole(const struct http_call *call)
+{
+    const char *length = call->status ? http_call_header(call, "content-length") : NULL;
+    return call->status == 204 || (length && strtoll(length, NULL, 10) == call->received);
+}
+
+static void end_early(struct http_call *call)
+{
+    struct ls_error err;
+    bool whole = is_whole(call);
+    if (!whole)
+        describe(call, CURLE_RECV_ERROR, &err);
+    call_end(call, whole ? NULL : &err);
+}
+
+/* An early answer in chunks, or one that ends with its connection. */
+static bool has_no_length(const struct http_call *call)
+{
+    return call->early && call->status != 204 && !http_call_header(call, "content-length");
+}
+
+/* curl goes on: it hands out at once what it kept, and asks `read` again soon. */
+static void run_woken(struct http_client *client)
+{
+    struct http_call *call;
+    struct ls_error err;
+    while ((call = LIST_FIRST(&client->woken))) {
+        LIST_REMOVE(call, woken_link);
+        call->woken = false;
+        if (call->quiet && has_no_length(call)) {
+            call->quiet = false;
+            call->finishing = true;
+            curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L); /* the request is not whole */
+        } else if (call->quiet) {
+            end_early(call);
+            continue;
+        }
+        if (!call->added)
+            continue;
+        call->moved_ms = clock_mono_ms();
+        client->in_curl = true;
+        CURLcode code = curl_easy_pause(call->easy, CURLPAUSE_CONT);
+        client->in_curl = false;
+        if (call->stopped && !call->dead) { /* curl leaves it to us to end the call */
+            describe(call, code, &err);
+            call_end(call, &err);
+        } else if (call->early && !call->dead && is_whole(call)) {
+            end_early(call); /* the last piece was held back */
+        }
+    }
 }
 
 static void settle_later(struct http_client *client)
@@ -511,6 +621,7 @@ static void end_finished(struct http_client *client)
 
 void http_client_run(struct http_client *client)
 {
+    run_woken(client);
     run_sockets(client);
     settle_later(client);
     end_finished(client);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP server's sockets and loop: listening, libmicrohttpd's daemon in its epoll mode without a thread, one epoll around
+/* The HTTP server's sockets and loop: libmicrohttpd's daemon in its epoll mode without a thread, one epoll around
  * it and the sockets we watch ourselves, timers, draining. */
 #include "nodes/kit/http_server.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,75 +17,6 @@
 
 #define SPARE_CONNECTIONS 64 /* beyond the limit, to tell them that they are too many */
 #define ROUNDS 8             /* of libmicrohttpd in one http_server_run */
-
-/* ---- listening ---- */
-
-/* Splits "HOST:PORT" or "[::1]:PORT". */
-static bool split_address(const char *address, char host[static 64], const char **port)
-{
-    const char *colon = strrchr(address, ':');
-    if (!colon || colon == address || !colon[1])
-        return false;
-    const char *from = address;
-    size_t len = (size_t) (colon - from);
-    if (*from == '[') {
-        if (len < 3 || from[len - 1] != ']')
-            return false;
-        from++;
-        len -= 2;
-    }
-    if (len >= 64)
-        return false;
-    memcpy(host, from, len);
-    host[len] = 0;
-    *port = colon + 1;
-    return true;
-}
-
-static int listen_at(const struct addrinfo *info)
-{
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, 1024) == 0)
-        return fd;
-    int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
-}
-
-static int open_listener(const char *address, struct ls_error *err)
-{
-    char host[64];
-    const char *port;
-    if (!split_address(address, host, &port))
-        return error_set(err, "SYSTEM", "\"%s\" is not an address to listen on: it must be HOST:PORT, [::1]:PORT for IPv6",
-                         address);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *info = NULL;
-    int rc = getaddrinfo(host, port, &hints, &info);
-    if (rc != 0)
-        return error_set(err, "SYSTEM", "\"%s\" is not an address to listen on: %s", address, gai_strerror(rc));
-    int fd = listen_at(info);
-    int why = errno;
-    freeaddrinfo(info);
-    if (fd < 0)
-        error_set(err, "SYSTEM", "cannot listen on %s: %s%s", address, strerror(why),
-                  why == EADDRINUSE ? " (another program listens there: stop it or choose another port)" : "");
-    return fd;
-}
-
-static void name_address(int fd, char *text, size_t size)
-{
-    struct sockaddr_storage at;
-    socklen_t len = sizeof at;
-    char host[64] = "", port[8] = "";
-    if (getsockname(fd, (struct sockaddr *) (void *) &at, &len) == 0)
-        getnameinfo((struct sockaddr *) (void *) &at, len, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
 
 /* ---- libmicrohttpd ---- */
 
@@ -181,7 +110,8 @@ static void fill_limits(struct http_limits *limits)
 
 struct http_server *http_server_open(const struct http_server_options *options, struct ls_error *err)
 {
-    int listener = open_listener(options->address, err);
+    char address[sizeof ((struct http_server *) 0)->address];
+    int listener = http_listen(options->address, address, sizeof address, err);
     if (listener < 0)
         return NULL;
     struct http_server *server = xcalloc(1, sizeof *server);
@@ -190,10 +120,20 @@ struct http_server *http_server_open(const struct http_server_options *options, 
     server->limits = options->limits;
     fill_limits(&server->limits);
     server->epoll = -1;
-    name_address(listener, server->address, sizeof server->address);
+    memcpy(server->address, address, sizeof address);
+    if (strncmp(address, "unix:", 5) == 0)
+        server->unix_path = server->address + 5;
     if (start(server, listener, err) < 0)
         http_server_close(&server);
     return server;
+}
+
+/* Only while it is ours: when nobody listens any more another process may take the path. */
+static void remove_socket(struct http_server *server)
+{
+    if (server->unix_path)
+        unlink(server->unix_path);
+    server->unix_path = NULL;
 }
 
 void http_server_close(struct http_server **server_at)
@@ -203,6 +143,7 @@ void http_server_close(struct http_server **server_at)
         return;
     *server_at = NULL;
     server->closing = true;
+    remove_socket(server);
     for (struct http_connection *c = server->connections; c; c = c->next)
         if (c->x)
             http_exchange_lose(c->x);
@@ -299,6 +240,7 @@ void http_server_drain(struct http_server *server)
     if (server->draining || server->closing)
         return;
     server->draining = true;
+    remove_socket(server);
     int fd = MHD_quiesce_daemon(server->mhd);
     if (fd != MHD_INVALID_SOCKET)
         close(fd);

@@ -38,12 +38,16 @@ struct http_limits {           /* 0: the default */
 /* Callbacks; `arg` is options.arg. Inside them every function below may be called on any exchange but http_server_run and
  * http_server_close. */
 struct http_server_options {
-    const char *address; /* "HOST:PORT", "[::1]:PORT"; port 0: a free one */
+    /* "HOST:PORT", "[::1]:PORT"; port 0: a free one. "unix:PATH": a socket for this user alone (mode 0600); one that a dead process left
+     * is removed, one that answers is SYSTEM. */
+    const char *address;
     struct http_limits limits;
     void *arg;
     /* The header is there and passed the gate; the body is not read yet. Answer here to refuse early (401, 404, 413): the
      * body is then never read. May be NULL. */
     void (*begin)(void *arg, struct http_exchange *x);
+    /* A piece of a body that http_body_stream asked for. It is gone when this returns. May be NULL. */
+    void (*body)(void *arg, struct http_exchange *x, struct ls_slice bytes);
     /* Header and body are there. Answer now or later. */
     void (*request)(void *arg, struct http_exchange *x);
     /* The exchange is over, answered (`complete`) or cut (the client went away, or a limit was hit); *x dies with this call.
@@ -87,7 +91,18 @@ const char *http_query(const struct http_exchange *x);  /* as sent, behind "?"; 
 const char *http_header(const struct http_exchange *x, const char *name); /* first value, name in any case; NULL: absent */
 struct ls_slice http_body(const struct http_exchange *x);
 const char *http_peer(const struct http_exchange *x);   /* address of the client without port */
-void http_body_limit(struct http_exchange *x, size_t bytes); /* in begin */
+void http_body_limit(struct http_exchange *x, uint64_t bytes); /* in begin, or while the body is paused from there on */
+/* http_header_at: all of them one by one, in order; false behind the last. */
+bool http_header_at(const struct http_exchange *x, size_t index, const char **name, const char **value);
+/* http_body_stream (in begin, or while the body is paused from there on): the body is not gathered, its pieces go to `body` as they
+ * come; http_body stays empty, the limit holds for their sum, `request` comes behind the last. In each body_ms 1 KiB must come; the clock
+ * stands while paused. An answer between begin and request is sent at once, the rest of the body unread, the connection closed; `end`
+ * comes when the client has taken it, or after two seconds.
+ * http_body_pause: no more pieces until http_body_resume; the client is held back by TCP. */
+void http_body_stream(struct http_exchange *x);
+void http_body_pause(struct http_exchange *x);
+void http_body_resume(struct http_exchange *x);
+int64_t http_body_length(const struct http_exchange *x); /* Content-Length; -1: not given (chunked), 0: no body */
 void *http_user(const struct http_exchange *x);          /* the caller's; NULL at first */
 void http_set_user(struct http_exchange *x, void *user);
 
@@ -115,6 +130,11 @@ void http_answer_static(struct http_exchange *x, unsigned status, struct ls_slic
  * the connection's. HEAD: what is written is dropped. */
 void http_stream_begin(struct http_exchange *x, unsigned status);
 bool http_stream_write(struct http_exchange *x, struct ls_slice bytes);
+/* As http_stream_begin with Content-Length in place of chunks. Fewer bytes by http_stream_end cut the connection; more are a bug. With 0
+ * bytes it is complete when the header is sent. */
+void http_stream_begin_sized(struct http_exchange *x, unsigned status, uint64_t bytes);
+/* A part of a file, sent by the kernel. The descriptor is taken over and closed. Not while a streamed body is still coming. */
+void http_answer_file(struct http_exchange *x, unsigned status, int fd, uint64_t offset, uint64_t bytes);
 void http_stream_end(struct http_exchange *x);
 void http_stream_abort(struct http_exchange *x);
 size_t http_stream_queued(const struct http_exchange *x); /* bytes */

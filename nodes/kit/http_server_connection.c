@@ -45,6 +45,8 @@ static void name_peer(struct http_connection *c, const struct sockaddr *addr)
         inet_ntop(AF_INET, &((const struct sockaddr_in *) (const void *) addr)->sin_addr, c->peer, sizeof c->peer);
     else if (addr->sa_family == AF_INET6)
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *) (const void *) addr)->sin6_addr, c->peer, sizeof c->peer);
+    else
+        snprintf(c->peer, sizeof c->peer, "unix");
 }
 
 /* Counts the connection; one too many may send its request and is then told. */
@@ -57,7 +59,7 @@ static void count_in(struct http_connection *c)
     server->counters.connections++;
     if (server->counters.connections > server->limits.connections)
         c->refuse_status = 503;
-    else if (server->limits.connections_per_peer && of_peer > server->limits.connections_per_peer)
+    else if (server->limits.connections_per_peer && !c->local && of_peer > server->limits.connections_per_peer)
         c->refuse_status = 429;
 }
 
@@ -84,6 +86,7 @@ void http_connection_open(struct http_server *server, struct MHD_Connection *mhd
     unsigned patience_ms = (unsigned) server->limits.body_ms;
     setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
     const struct sockaddr *addr = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    c->local = addr->sa_family == AF_UNIX;
     c->peer_key = peer_key(addr);
     name_peer(c, addr);
     c->next = server->connections;
@@ -153,14 +156,15 @@ void http_connection_phase(struct http_connection *c, enum http_phase phase)
         c->used = true;
         break;
     case HTTP_BODY:
-        c->mark = 0;
-        c->body_end_ms = now + limits->body_ms;
-        c->deadline_ms = now + limits->body_ms / BODY_LOOKS;
+        c->mark = c->x->body_got;
+        c->body_end_ms = c->x->streamed ? INT64_MAX : now + limits->body_ms;
+        c->deadline_ms = now + (c->x->streamed ? limits->body_ms : limits->body_ms / BODY_LOOKS);
         break;
     case HTTP_ANSWER:
         c->mark = 0;
         c->deadline_ms = now + limits->body_ms;
         break;
+    case HTTP_CLOSING: c->deadline_ms = now + LINGER_MS; break;
     case HTTP_WAITING:
     case HTTP_STREAM: c->deadline_ms = INT64_MAX; break;
     }
@@ -173,13 +177,17 @@ static bool in_progress(struct http_connection *c, int64_t now_ms)
     int64_t body_ms = c->server->limits.body_ms;
     uint64_t acked, received, had = c->mark;
     if (c->phase == HTTP_BODY && c->x && now_ms < c->body_end_ms) {
-        int64_t look = now_ms + body_ms / BODY_LOOKS;
-        c->mark = c->x->body.len;
+        int64_t look = now_ms + (c->x->streamed ? body_ms : body_ms / BODY_LOOKS);
+        c->mark = c->x->body_got;
         c->deadline_ms = look < c->body_end_ms ? look : c->body_end_ms;
         return c->mark >= had + BODY_PROGRESS;
     }
     if (c->phase != HTTP_ANSWER)
         return false;
+    if (c->local) { /* its progress cannot be seen; who may connect is trusted */
+        c->deadline_ms = INT64_MAX;
+        return true;
+    }
     tcp_progress(c, &acked, &received);
     c->mark = acked;
     c->deadline_ms = now_ms + body_ms;
@@ -189,7 +197,7 @@ static bool in_progress(struct http_connection *c, int64_t now_ms)
 void http_connection_check_gone(struct http_connection *c)
 {
     int unread = 0;
-    if (c->phase != HTTP_BODY)
+    if (c->phase != HTTP_BODY && c->phase != HTTP_CLOSING)
         return; /* the others end by themselves */
     if (ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0)
         shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees that */
@@ -199,7 +207,7 @@ void http_connection_check_gone(struct http_connection *c)
 
 void http_connection_expire(struct http_connection *c, int64_t now_ms)
 {
-    if (c->gone && c->phase == HTTP_BODY) {
+    if (c->gone && (c->phase == HTTP_BODY || c->phase == HTTP_CLOSING)) {
         http_connection_check_gone(c);
         return;
     }
@@ -223,7 +231,7 @@ void http_connection_expire(struct http_connection *c, int64_t now_ms)
 
 /* ---- answers of the server itself ---- */
 
-static void http_date(char *text, size_t size)
+void http_date(char *text, size_t size)
 {
     struct tm tm;
     time_t now = time(NULL);

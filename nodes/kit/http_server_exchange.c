@@ -3,6 +3,7 @@
  * and ends in http_exchange_end, whatever happened in between. */
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "lib/logger.h"
 #include "lib/xmem.h"
@@ -53,11 +54,12 @@ void http_exchange_completed(void *arg, struct MHD_Connection *mhd, void **conte
     if (!x)
         return;
     struct http_connection *c = x->connection;
-    bool done = x->streaming ? (x->ending || x->bodyless) && !x->aborted : x->answered;
-    bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && x->queued && done && !x->lost;
+    bool done = x->past ? x->past_done : x->streaming ? (x->ending || x->bodyless) && !x->aborted : x->answered;
+    bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && x->queued;
+    bool complete = (sent || x->past) && done && !x->lost;
     if (!x->seen && code == MHD_REQUEST_TERMINATED_WITH_ERROR && !c->refused)
         c->server->counters.refused_gate++; /* libmicrohttpd did that itself */
-    if (complete && x->bodied && !x->requested) /* an early answer: the body is still coming */
+    if (complete && x->bodied && !x->requested && !x->past) /* an early answer: the body is still coming */
         http_linger_add(c->server, c->fd);
     http_connection_phase(c, HTTP_IDLE);
     *context = NULL;
@@ -113,6 +115,7 @@ static enum MHD_Result begin(struct http_exchange *x, const char *url, const cha
         *query++ = 0;
     x->query = query ? query : "";
     x->bodied = verdict.chunked || verdict.length;
+    x->body_length = verdict.chunked ? -1 : (int64_t) verdict.length;
     x->chunked = !strcmp(version, "HTTP/1.1");
     x->begun = true;
     server->active++;
@@ -123,10 +126,10 @@ static enum MHD_Result begin(struct http_exchange *x, const char *url, const cha
         return MHD_NO;
     if (x->bodied && x->answered)
         return queue(x);
-    if (verdict.length > x->body_limit)
+    if (!x->paused && verdict.length > x->body_limit)
         return refuse_limit(x, 413, "body_too_large", "The body is larger than this server takes.");
     if (x->bodied) {
-        http_connection_phase(c, HTTP_BODY);
+        http_connection_phase(c, x->paused ? HTTP_WAITING : HTTP_BODY);
         if (!c->watched) /* libmicrohttpd misses a close that comes together with bytes */
             http_connection_watch(c, false);
     }
@@ -136,13 +139,25 @@ static enum MHD_Result begin(struct http_exchange *x, const char *url, const cha
 static enum MHD_Result add_body(struct http_exchange *x, const char *data, size_t *size)
 {
     size_t len = *size;
+    if (x->lost)
+        return MHD_NO;
+    if (x->paused && !x->answered) { /* libmicrohttpd keeps it, and comes again with it */
+        http_exchange_suspend(x);
+        return MHD_YES;
+    }
     *size = 0;
     if (x->answered)
         return MHD_YES; /* nobody will look at it */
-    if (len > x->body_limit - x->body.len)
+    if (x->body_length > 0 && (uint64_t) x->body_length > x->body_limit)
         return refuse_limit(x, 413, "body_too_large", "The body is larger than this server takes.");
-    buf_add(&x->body, data, len);
-    return MHD_YES;
+    if (len > x->body_limit - x->body_got)
+        return refuse_limit(x, 413, "body_too_large", "The body is larger than this server takes.");
+    x->body_got += len;
+    if (!x->streamed)
+        buf_add(&x->body, data, len);
+    else if (x->server->options.body)
+        x->server->options.body(x->server->options.arg, x, ls_bytes(data, len));
+    return x->lost ? MHD_NO : MHD_YES;
 }
 
 /* The body is complete; also when libmicrohttpd takes the connection up again. */
@@ -150,6 +165,12 @@ static enum MHD_Result serve(struct http_exchange *x)
 {
     if (x->lost || x->queued) /* queued: libmicrohttpd did not take the answer, such as a status above 999 */
         return MHD_NO;
+    if (x->past && (x->past_done || x->aborted))
+        return MHD_NO;
+    if (x->past) { /* the rest of the answer is still to come */
+        http_exchange_suspend(x);
+        return MHD_YES;
+    }
     if (!x->requested) {
         x->requested = true;
         if (!x->answered)
@@ -204,6 +225,8 @@ void http_exchange_resume(struct http_exchange *x)
 void http_exchange_lose(struct http_exchange *x)
 {
     x->lost = true;
+    if (x->past)
+        shutdown(x->connection->fd, SHUT_RDWR); /* libmicrohttpd sees that */
     http_exchange_resume(x);
 }
 
@@ -224,6 +247,31 @@ const char *http_query(const struct http_exchange *x)
     return x->query;
 }
 
+struct header_at {
+    size_t left;
+    const char *name, *value;
+};
+
+static enum MHD_Result count_down(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void) kind;
+    struct header_at *at = arg;
+    at->name = name;
+    at->value = value ? value : "";
+    return at->left-- ? MHD_YES : MHD_NO;
+}
+
+bool http_header_at(const struct http_exchange *x, size_t index, const char **name, const char **value)
+{
+    struct header_at at = {.left = index};
+    if ((size_t) MHD_get_connection_values(x->connection->mhd, MHD_HEADER_KIND, NULL, NULL) <= index)
+        return false;
+    MHD_get_connection_values(x->connection->mhd, MHD_HEADER_KIND, count_down, &at);
+    *name = at.name;
+    *value = at.value;
+    return true;
+}
+
 const char *http_header(const struct http_exchange *x, const char *name)
 {
     return MHD_lookup_connection_value(x->connection->mhd, MHD_HEADER_KIND, name);
@@ -239,9 +287,45 @@ const char *http_peer(const struct http_exchange *x)
     return x->connection->peer;
 }
 
-void http_body_limit(struct http_exchange *x, size_t bytes)
+void http_body_limit(struct http_exchange *x, uint64_t bytes)
 {
     x->body_limit = bytes;
+}
+
+int64_t http_body_length(const struct http_exchange *x)
+{
+    return x->body_length;
+}
+
+void http_body_stream(struct http_exchange *x)
+{
+    assert(!x->body_got);
+    x->streamed = true;
+}
+
+/* The body is on its way: its clock may stand or run. */
+static bool in_body(const struct http_exchange *x)
+{
+    enum http_phase phase = x->connection->phase;
+    return x->bodied && !x->answered && !x->requested && (phase == HTTP_BODY || phase == HTTP_WAITING);
+}
+
+void http_body_pause(struct http_exchange *x)
+{
+    x->paused = true;
+    if (in_body(x))
+        http_connection_phase(x->connection, HTTP_WAITING);
+}
+
+void http_body_resume(struct http_exchange *x)
+{
+    if (!x->paused)
+        return;
+    x->paused = false;
+    if (!in_body(x))
+        return;
+    http_connection_phase(x->connection, HTTP_BODY);
+    http_exchange_resume(x);
 }
 
 void *http_user(const struct http_exchange *x)
@@ -285,17 +369,29 @@ void http_exchange_take(struct http_exchange *x, unsigned status, struct MHD_Res
     assert(!x->answered);
     x->answered = true;
     x->status = status;
-    x->bodyless = status == 204 || status == 304 || (x->method && !strcmp(x->method, "HEAD"));
+    x->bodyless = status == 204 || status == 304 || (x->method && !strcmp(x->method, "HEAD")) || (x->sized && !x->size);
     x->response = response;
     add_headers(x, response);
     if (!x->suspended)
         return; /* libmicrohttpd asks for it */
-    queue(x);
+    if (x->requested)
+        queue(x);
+    else
+        http_connection_phase(x->connection, HTTP_BODY); /* was paused: what is left of it is dropped first */
     http_exchange_resume(x);
+}
+
+bool http_within_body(const struct http_exchange *x)
+{
+    return x->streamed && x->bodied && !x->requested && x->connection->phase != HTTP_HEADER;
 }
 
 static void answer(struct http_exchange *x, unsigned status, struct ls_slice body, enum MHD_ResponseMemoryMode mode)
 {
+    if (http_within_body(x)) {
+        http_past_answer(x, status, body);
+        return;
+    }
     /* libmicrohttpd does not write to it. */
     void *data = (void *) (uintptr_t) body.data;
     struct MHD_Response *response = MHD_create_response_from_buffer(body.len, body.len ? data : NULL, mode);
@@ -307,6 +403,15 @@ static void answer(struct http_exchange *x, unsigned status, struct ls_slice bod
 void http_answer(struct http_exchange *x, unsigned status, struct ls_slice body)
 {
     answer(x, status, body, MHD_RESPMEM_MUST_COPY);
+}
+
+void http_answer_file(struct http_exchange *x, unsigned status, int fd, uint64_t offset, uint64_t bytes)
+{
+    assert(!http_within_body(x));
+    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64(bytes, fd, offset);
+    if (!response)
+        abort(); /* out of memory, as in lib/xmem.h */
+    http_exchange_take(x, status, response);
 }
 
 void http_answer_static(struct http_exchange *x, unsigned status, struct ls_slice body)

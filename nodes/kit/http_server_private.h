@@ -12,7 +12,7 @@
 
 /* What the files of the HTTP server share. http_server.c: sockets and loop; http_server_connection.c: deadlines, limits,
  * refusals; http_server_header.c: judging headers; http_server_exchange.c: requests and answers; http_server_stream.c:
- * streams; http_server_text.c: percent-escapes. */
+ * streams; http_server_past.c: answers within a body; http_server_text.c: percent-escapes; http_listen.c: addresses. */
 
 /* Of libmicrohttpd, for each connection: the received header, HTTP_POOL_RECORD for each header, parameter and cookie, a copy of
  * the cookies, and the header of the answer must all fit. An idle stream costs 14 to 17 KB with this (5 with 4 KiB, where a
@@ -31,10 +31,11 @@ struct http_watch {
 enum http_phase {
     HTTP_IDLE,    /* no request has begun; a new one: header_ms, a kept-alive one: idle_ms */
     HTTP_HEADER,  /* the request line is there: header_ms */
-    HTTP_BODY,    /* body_ms in all, and some progress in every quarter of it */
-    HTTP_WAITING, /* for the caller's answer: none */
+    HTTP_BODY,    /* body_ms in all, and some progress in every quarter of it; streamed: some progress in each body_ms */
+    HTTP_WAITING, /* for the caller's answer, or for it to take more of a body: none */
     HTTP_ANSWER,  /* a whole answer is on its way: the client must take something every body_ms */
     HTTP_STREAM,  /* none */
+    HTTP_CLOSING, /* answered within its body: what the client still sends is read for LINGER_MS and dropped */
 };
 
 struct http_connection {
@@ -53,6 +54,7 @@ struct http_connection {
     bool watched;            /* in our epoll */
     bool gone;               /* the client closed, or shut down its sending side */
     bool refused;            /* answered past libmicrohttpd, which must close now */
+    bool local;              /* a unix socket */
     uint64_t peer_key;
     char peer[INET6_ADDRSTRLEN];
 };
@@ -64,20 +66,27 @@ struct http_exchange {
     const char *query;
     void *user;
     struct buf body;
-    size_t body_limit;
+    uint64_t body_limit, body_got;
+    int64_t body_length;           /* announced; -1: not */
     struct buf headers;            /* of the answer: name NUL value NUL ... */
     struct MHD_Response *response; /* made, not yet given to libmicrohttpd */
     unsigned status;
     bool seen;      /* the header passed through on_access */
     bool begun;     /* the caller knows of it */
     bool bodied;    /* a body was announced */
+    bool streamed;  /* the body goes to the caller piece by piece */
+    bool paused;    /* no pieces, please */
     bool requested; /* `request` was called */
     bool answered;  /* by the caller, whole or as a stream */
     bool queued;    /* libmicrohttpd has the response */
     bool suspended;
     bool lost;      /* the client went away, or a limit was hit */
+    bool past;      /* answered within its body, and so past libmicrohttpd, which would not take the answer */
+    bool past_done; /* that answer is out */
     /* Streams. */
     bool streaming, chunked;
+    bool sized;     /* with Content-Length: libmicrohttpd takes the bytes from our queue */
+    uint64_t size, written;
     bool bodyless;  /* HEAD, 204, 304: only the header is sent */
     bool direct;    /* the header is out: from here on we write to the socket ourselves */
     bool ending, aborted;
@@ -98,10 +107,11 @@ struct http_server {
     struct heap timers;
     struct http_connection *connections;
     struct http_linger *lingering;
+    const char *unix_path;     /* to be removed when we listen no more; a part of `address`, NULL: TCP */
     unsigned lingering_count, watched_count; /* the latter: sockets in our epoll besides libmicrohttpd's */
     struct map peers;          /* key of an address -> number of its connections */
     struct http_server_counters counters;
-    char address[80];
+    char address[128];
 };
 
 /* http_server.c: fires for every timer in server->timers, each of which is a struct http_watch's. */
@@ -141,10 +151,24 @@ void http_exchange_suspend(struct http_exchange *x);
 void http_exchange_resume(struct http_exchange *x);
 /* http_exchange_lose: the client is gone; `end` follows from libmicrohttpd. */
 void http_exchange_lose(struct http_exchange *x);
+/* http_within_body: the header was read, of a streamed body something is still to come: libmicrohttpd takes an answer before
+ * that and behind it, but not now. */
+bool http_within_body(const struct http_exchange *x);
 /* http_exchange_take gives a finished response to libmicrohttpd, now or when it asks. */
 void http_exchange_take(struct http_exchange *x, unsigned status, struct MHD_Response *response);
 
 /* http_server_stream.c */
 void http_stream_flush(struct http_exchange *x);
+
+/* http_server_past.c: answers within a body, which we write to the socket ourselves. http_past_begin puts the header into the
+ * queue, http_past_sent is called when the queue is out. */
+void http_past_begin(struct http_exchange *x, unsigned status);
+void http_past_answer(struct http_exchange *x, unsigned status, struct ls_slice body);
+void http_past_sent(struct http_exchange *x);
+/* "Tue, 15 Nov 1994 08:12:31 GMT" */
+void http_date(char *text, size_t size);
+
+/* http_listen.c: the descriptor, the real address; -1 with SYSTEM. */
+int http_listen(const char *address, char *real, size_t size, struct ls_error *err);
 
 #endif

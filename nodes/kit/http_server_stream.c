@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams. libmicrohttpd sends the header and, at the end, the last chunk; in between the connection stays suspended and we
- * write chunks straight to the socket: one system call each, nothing else to wake or to walk through. */
+ * write chunks straight to the socket: one system call each, nothing else to wake or to walk through. Streams with
+ * Content-Length leave the connection usable for the next request, which wants libmicrohttpd to count their bytes: it sends them. */
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -13,6 +14,7 @@
 
 /* The end of a chunk's framing and its length, with room for both. */
 #define FRAME_BYTES 24
+#define SIZED_BLOCK 65536 /* of a sized stream, to libmicrohttpd at a time */
 
 static bool over(const struct http_exchange *x)
 {
@@ -64,7 +66,11 @@ void http_stream_flush(struct http_exchange *x)
         x->sent = 0;
     }
     tell_drained(x);
-    if (x->ending && !http_stream_queued(x))
+    if (!x->ending || http_stream_queued(x))
+        return;
+    if (x->past)
+        http_past_sent(x);
+    else
         http_exchange_resume(x);
 }
 
@@ -89,6 +95,7 @@ bool http_stream_write(struct http_exchange *x, struct ls_slice bytes)
         return false;
     if (x->bodyless || !bytes.len)
         return true;
+    assert(!x->sized || bytes.len <= x->size - x->written);
     if (http_stream_queued(x) + bytes.len + FRAME_BYTES > x->server->limits.queue_bytes)
         return false;
     char head[FRAME_BYTES];
@@ -97,6 +104,7 @@ bool http_stream_write(struct http_exchange *x, struct ls_slice bytes)
         parts[0].iov_len = (size_t) snprintf(head, sizeof head, "%zx\r\n", bytes.len);
         parts[2].iov_len = 2;
     }
+    x->written += bytes.len;
     size_t total = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len, done = 0;
     if (x->direct && !http_stream_queued(x)) {
         ssize_t sent = send_now(x->connection->fd, parts, 3);
@@ -111,6 +119,8 @@ bool http_stream_write(struct http_exchange *x, struct ls_slice bytes)
     }
     keep(x, parts, 3, done);
     x->backlog = true;
+    if (x->sized)
+        http_exchange_resume(x);
     return true;
 }
 
@@ -149,8 +159,54 @@ static ssize_t on_reader(void *arg, uint64_t at, char *room, size_t size)
     return 0;
 }
 
+/* Of a stream with Content-Length libmicrohttpd sends every byte, and ends the answer with the last one: so that one stays here
+ * until the caller says that it was the last. */
+static ssize_t on_sized_reader(void *arg, uint64_t at, char *room, size_t size)
+{
+    (void) at;
+    struct http_exchange *x = arg;
+    if (x->lost || x->aborted)
+        return close_after(x, MHD_CONTENT_READER_END_WITH_ERROR);
+    size_t held = !x->ending && x->written == x->size, queued = http_stream_queued(x);
+    size_t take = queued - (queued ? held : 0);
+    if (take > size)
+        take = size;
+    if (!take) {
+        http_exchange_suspend(x);
+        return 0;
+    }
+    memcpy(room, x->queue.data + x->sent, take);
+    x->sent += take;
+    if (!http_stream_queued(x)) {
+        buf_fini(&x->queue);
+        x->sent = 0;
+        tell_drained(x);
+    }
+    return (ssize_t) take;
+}
+
+void http_stream_begin_sized(struct http_exchange *x, unsigned status, uint64_t bytes)
+{
+    x->streaming = x->sized = true;
+    x->size = bytes;
+    x->chunked = false;
+    if (http_within_body(x)) {
+        http_past_begin(x, status);
+        return;
+    }
+    struct MHD_Response *response = MHD_create_response_from_callback(bytes, SIZED_BLOCK, on_sized_reader, x, NULL);
+    if (!response)
+        abort(); /* out of memory, as in lib/xmem.h */
+    http_exchange_take(x, status, response);
+}
+
 void http_stream_begin(struct http_exchange *x, unsigned status)
 {
+    if (http_within_body(x)) {
+        x->streaming = true;
+        http_past_begin(x, status);
+        return;
+    }
     struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 64, on_reader, x, NULL);
     if (!response)
         abort(); /* out of memory, as in lib/xmem.h */
@@ -167,8 +223,14 @@ void http_stream_end(struct http_exchange *x)
     assert(x->streaming);
     if (over(x))
         return;
+    if (x->sized && !x->bodyless && x->written < x->size) {
+        http_stream_abort(x); /* the client must not take the part for the whole */
+        return;
+    }
     x->ending = true;
-    if (x->direct && !http_stream_queued(x))
+    if (x->past && !http_stream_queued(x))
+        http_past_sent(x);
+    else if (x->sized || (x->direct && !http_stream_queued(x)))
         http_exchange_resume(x);
 }
 
@@ -179,5 +241,7 @@ void http_stream_abort(struct http_exchange *x)
     x->aborted = true;
     if (!x->streaming)
         x->lost = true;
+    if (http_within_body(x)) /* libmicrohttpd may be waiting for more of it, and sees this */
+        shutdown(x->connection->fd, SHUT_RDWR);
     http_exchange_resume(x);
 }

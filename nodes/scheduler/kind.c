@@ -51,15 +51,16 @@ static const struct kind_metric METRICS[] = {
     {0}};
 
 static const struct kind_route ROUTES[] = {
-    {"GET", "/api/workflows", "scheduler.list", "workflows, and mistakes in their files"},
-    {"PATCH", "/api/workflows/{workflow}", "scheduler.pause", "pause a workflow, or let it go on"},
-    {"GET", "/api/workflows/{workflow}/next", "scheduler.next", "when a workflow runs next"},
-    {"POST", "/api/workflows/{workflow}/runs", "scheduler.run", "start a run"},
-    {"GET", "/api/workflows/{workflow}/runs", "scheduler.runs", "runs of a workflow, newest first"},
-    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}", "scheduler.show", "a run and its tasks"},
-    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/cancel", "scheduler.cancel", "stop a run"},
-    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/clear", "scheduler.clear", "run tasks again"},
-    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}/tasks/{task}", "scheduler.explain", "a task, and why it is in its state"},
+    {"GET", "/api/workflows", "scheduler.list", "workflows, and mistakes in their files", false},
+    {"PATCH", "/api/workflows/{workflow}", "scheduler.pause", "pause a workflow, or let it go on", false},
+    {"GET", "/api/workflows/{workflow}/next", "scheduler.next", "when a workflow runs next", false},
+    {"POST", "/api/workflows/{workflow}/runs", "scheduler.run", "start a run", false},
+    {"GET", "/api/workflows/{workflow}/runs", "scheduler.runs", "runs of a workflow, newest first", false},
+    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}", "scheduler.show", "a run and its tasks", false},
+    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/cancel", "scheduler.cancel", "stop a run", false},
+    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/clear", "scheduler.clear", "run tasks again", false},
+    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}/tasks/{task}", "scheduler.explain",
+     "a task, and why it is in its state", false},
     {0}};
 /* clang-format on */
 

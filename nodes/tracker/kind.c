@@ -30,13 +30,13 @@ static const struct kind_metric METRICS[] = {
     [METRIC_REFUSED] = {"refused_total", "own facts that the broker refused for good"},
     {0}};
 
-#define API_ROUTE(name, method, path, topic, summary) {method, "/api/2.0/mlflow" path, "tracker." topic, summary},
-#define AJAX_ROUTE(name, method, path, topic, summary) {method, "/ajax-api/2.0/mlflow" path, "tracker." topic, summary},
+#define API_ROUTE(name, method, path, topic, summary) {method, "/api/2.0/mlflow" path, "tracker." topic, summary, false},
+#define AJAX_ROUTE(name, method, path, topic, summary) {method, "/ajax-api/2.0/mlflow" path, "tracker." topic, summary, false},
 static const struct kind_route ROUTES[] = {
     TRACKER_OPS(API_ROUTE)
     TRACKER_OPS(AJAX_ROUTE)
-    {"GET", "/health", "tracker.health", "the tracker takes requests"},
-    {"GET", "/version", "tracker.version", "the MLflow release whose API and tables these are"},
+    {"GET", "/health", "tracker.health", "the tracker takes requests", false},
+    {"GET", "/version", "tracker.version", "the MLflow release whose API and tables these are", false},
     {0}};
 
 static const char *const TAKES[] = {"run.>",         "experiment.>", "model.>",       "chat.completed",
@@ -47,6 +47,15 @@ static const char *const GIVES[] = {
     "model.version.updated", "model.alias.set", "model.alias.deleted", "model.logged", "model.logged.updated", NULL};
 static const char *const SERVES[] = {"tracker.>", NULL};
 /* clang-format on */
+
+/* Files that are in the store of the `artifacts` node are listed by it. */
+static const struct kind_wiring *wiring(const void *options)
+{
+    static const char *const ASKS[] = {"artifacts.list", NULL};
+    static const struct kind_wiring OF_STORE = {GIVES, ASKS};
+    const struct tracker_options *o = options;
+    return strncmp(o->artifact_root, "mlflow-artifacts:", 17) == 0 ? &OF_STORE : NULL;
+}
 
 static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
 {
@@ -102,4 +111,5 @@ const struct kind kind_tracker = {
     .routes = ROUTES,
     .metrics = METRICS,
     .check = check,
+    .wiring = wiring,
 };

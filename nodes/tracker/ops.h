@@ -24,7 +24,7 @@
     OP(metrics_get_history_interval, "GET", "/metrics/get-history-bulk-interval", "metrics.get-history-bulk-interval", \
        "values of a metric of several runs, thinned out")                                                              \
     OP(artifacts_list, "GET", "/artifacts/list", "artifacts.list",                                                     \
-       "files of a run, where they lie in a folder of this machine")                                                   \
+       "files of a run, in a folder of this machine or in the store of the `artifacts` node")                          \
     OP(logged_models_get, "GET", "/logged-models/{model_id}", "logged-models.get", "a logged model")                   \
     OP(logged_models_search, "POST", "/logged-models/search", "logged-models.search",                                  \
        "logged models that fit a filter")                                                                              \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chat page in Debian's Chromium, against a real stack: every *.test.mjs of this folder is run by node's own test runner,
+"""The pages of ingress in Debian's Chromium, against a real stack: every *.test.mjs of this folder is run by node's own test runner,
 and each of its tests is one here."""
 import glob
 import os
@@ -12,12 +12,14 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "nodes"))
 
+from cli import wait_until  # noqa: E402
 from stack import Mock, Stack  # noqa: E402
 
 NODES = """
   door:  {{ kind: ingress, listen: "{http}" }}
   model: {{ kind: inference, backend: openai, url: "{mock}" }}
   slow:  {{ kind: inference, backend: openai, url: "%s", model: slow, serves: [chat.generate.slow] }}
+  files: {{ kind: artifacts, free_floor: 0B }}
 """
 
 
@@ -25,6 +27,7 @@ NODES = """
 def stack(tmp_path_factory):
     mock, slow = Mock(), Mock("--model", "slow", "--tokens", 400, "--pace-ms", 50)
     stack = Stack(tmp_path_factory.mktemp("page"), NODES % slow.url, mock)
+    wait_until(lambda: stack.get("/api/artifacts").status == 200, "the artifact store")
     yield stack.with_model("echo", "slow")
     stack.close()
     slow.close()

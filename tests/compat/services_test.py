@@ -46,11 +46,17 @@ def test_routes_are_told_sorted_by_path_each_once(bus):
     route(path="/" + "x" * 400), route(path="/a//b"), route(path="/a b"), route(path="/a/{"), route(path="/a/{}"),
     route(path="/a/x{id}"), route(path="/a/{i d}"), route(path="/{a...}/b"), route(path="/{a}/{a}"), route(path="/a?b=1"),
     route(path="/%41"), route(path="/{" + "x" * 65 + "}"), route(topic="job.*"), route(topic="Job"), route(topic="$sys.a"),
-    route(topic=None), route(summary="x" * 201), route(summary=1), route(path="/api/runs/{other}", topic="job.b")])
+    route(topic=None), route(summary="x" * 201), route(summary=1),
+    route(bytes=1), route(bytes="yes"), route(path="/api/runs/{other}", topic="job.b")])
 def test_a_wrong_route_is_named_and_refused(bus, wrong):
     head = bus.dealer().err("BAD_VALUE", "HELLO", v=1, client="c", routes=[RUNS, wrong])
     assert "route 2" in head["text"]
     assert told(bus) == []
+
+
+def test_a_route_may_carry_bytes(bus):
+    bus.client("c", routes=[route(path="/a", bytes=True), route(path="/b", bytes=False), route(path="/c")])
+    assert [r.get("bytes") for r in bus.admin("routes")["routes"]] == [True, None, None]
 
 
 def test_512_long_routes_and_no_more(bus):

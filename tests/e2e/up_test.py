@@ -100,6 +100,44 @@ def test_a_node_learns_from_its_environment_what_it_is(lab):
                        "options": {"depth": 3, "words": ['one "quoted"']}}
 
 
+def token_of(pid):
+    entries = (pathlib.Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+    found = [entry.split(b"=", 1)[1].decode() for entry in entries if entry.startswith(b"LINESHAFT_TOKEN=")]
+    return found[0] if found else None
+
+
+def nodes_and_broker(up, *names):
+    """Process ids by name, the broker's among them."""
+    for name in names:
+        up.wait_for(f"{name}: starting")
+    return {line.split("| ")[1].split(":")[0]: int(line.rsplit("pid ", 1)[1]) for line in up.seen if ": starting, pid " in line}
+
+
+def test_nodes_share_a_secret_that_nobody_else_sees(lab):
+    nodes = "".join(f"  {name}: {{ kind: exec, command: [sh, -c, 'exec sleep infinity'] }}\n" for name in "ab")
+    tokens = []
+    for start in range(2):
+        up = lab.up(nodes, LINESHAFT_TOKEN="")
+        pids = nodes_and_broker(up, "a", "b")
+        wait_until(lambda: token_of(pids["a"]) and token_of(pids["b"]), "their environment")
+        tokens.append(token_of(pids["a"]))
+        assert re.fullmatch("[0-9a-f]{64}", tokens[-1]) and token_of(pids["b"]) == tokens[-1]
+        assert not token_of(pids["broker"]) and not token_of(up.process.pid)
+        for pid in [*pids.values(), up.process.pid]:
+            assert tokens[-1].encode() not in (pathlib.Path("/proc") / str(pid) / "cmdline").read_bytes()
+        assert up.end(signal.SIGTERM) == 0
+        assert not any(tokens[-1] in line for line in up.seen)
+    assert tokens[0] != tokens[1]
+
+
+def test_a_secret_that_is_given_is_kept(lab):
+    up = lab.up("  a: { kind: exec, command: [sleep, infinity] }\n  b: { kind: exec, command: [sleep, infinity], "
+                "environment: { LINESHAFT_TOKEN: own } }\n", LINESHAFT_TOKEN="given")
+    pids = nodes_and_broker(up, "a", "b")
+    wait_until(lambda: (token_of(pids["a"]), token_of(pids["b"])) == ("given", "own"), "their environment")
+    assert token_of(pids["broker"]) is None
+
+
 def test_output_is_prefixed_whole_and_harmless(lab):
     (lab.folder / "noise.py").write_text(
         "import os, sys\n"

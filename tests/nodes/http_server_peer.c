@@ -3,18 +3,22 @@
  *
  *     end PATH 1      (or 0: not complete)
  *
- * Arguments are limits: header_ms=300 body_ms=... idle_ms=... body_bytes=... connections=... per_peer=... queue_bytes=...
+ * Arguments: address=..., and limits: header_ms=300 body_ms=... idle_ms=... body_bytes=... connections=... per_peer=... queue_bytes=...
  * Standard input takes commands, each answered by a line: "say TEXT" writes TEXT to every open stream ("say N"), "answer TEXT"
  * answers every /slow ("answer N"), "finish" ends every stream, "abort" cuts it, "counters" shows them, "drain" drains
- * ("drain N": so many exchanges are active). The end of standard input ends the program.
+ * ("drain N": so many exchanges are active), "go" lets paused bodies come ("go N"). The end of standard input ends the program.
  *
  * Routes: /plain; /slow (answered by the command); /stream (fed by commands; "hello" first with ?hello); /echo (body back);
  * /big?n=BYTES; /refuse (403 before the body is read); /small (body limit 10 bytes); /info (what the server saw);
- * /burst?n=BYTES (a stream that writes that much, whenever there is room, and ends). */
+ * /burst?n=BYTES (a stream that writes that much, whenever there is room, and ends); /sized?n=BYTES (the same with Content-Length;
+ * /short: with one byte more than it writes); /file?n=BYTES (so many of a file, from its third byte on); /take (a body by pieces, with no
+ * limit: how many bytes and pieces came; /take/paused: not before "go"; /take/enough: 409 after the first piece, /take/stream: the same as
+ * a stream; /take/begun: a stream with which one says the rest, as with /stream; /take/limit: at most 10 bytes). */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
@@ -25,8 +29,9 @@
 
 struct visit { /* what http_user points to */
     struct http_exchange *x;
-    enum { OTHER, SLOW, STREAM, BURST } what;
-    size_t left; /* BURST: bytes to write */
+    enum { OTHER, SLOW, STREAM, BURST, PAUSED } what;
+    size_t left;            /* BURST: bytes to write */
+    uint64_t taken, pieces; /* of a body */
     struct visit *next, **link;
 };
 
@@ -48,6 +53,33 @@ static void on_begin(void *arg, struct http_exchange *x)
         http_answer(x, 403, ls_str("no\n"));
     if (!strcmp(http_path(x), "/small"))
         http_body_limit(x, 10);
+    if (strncmp(http_path(x), "/take", 5) != 0)
+        return;
+    http_body_stream(x);
+    http_body_limit(x, strcmp(http_path(x), "/take/limit") == 0 ? 10 : UINT64_MAX);
+    if (!strcmp(http_path(x), "/take/paused")) {
+        visit->what = PAUSED;
+        http_body_pause(x);
+        printf("paused %" PRId64 "\n", http_body_length(x));
+    }
+}
+
+static void on_body(void *arg, struct http_exchange *x, struct ls_slice bytes)
+{
+    (void) arg;
+    struct visit *visit = http_user(x);
+    visit->taken += bytes.len;
+    visit->pieces++;
+    if (!strcmp(http_path(x), "/take/enough")) {
+        http_answer(x, 409, ls_str("enough\n"));
+    } else if (!strcmp(http_path(x), "/take/stream")) {
+        http_stream_begin(x, 409);
+        http_stream_write(x, ls_str("enough\n"));
+        http_stream_end(x);
+    } else if (!strcmp(http_path(x), "/take/begun")) {
+        visit->what = STREAM;
+        http_stream_begin(x, 409);
+    }
 }
 
 static void on_end(void *arg, struct http_exchange *x, bool complete)
@@ -110,6 +142,26 @@ static void send_big(struct http_exchange *x)
     free(data);
 }
 
+static void send_file(struct http_exchange *x)
+{
+    static const char BLOCK[1 << 20] = "0123456789";
+    size_t n = number(x);
+    int fd = memfd_create("file", MFD_CLOEXEC);
+    for (size_t done = 0; done < n + 2; done += sizeof BLOCK)
+        if (write(fd, BLOCK, sizeof BLOCK) < 0)
+            abort();
+    http_answer_file(x, 206, fd, 2, n);
+}
+
+static void send_taken(struct http_exchange *x)
+{
+    const struct visit *visit = http_user(x);
+    struct buf text = {0};
+    buf_addf(&text, "%" PRIu64 " %d %zu\n", visit->taken, visit->pieces > 1, http_body(x).len);
+    http_answer(x, 200, ls_bytes(text.data, text.len));
+    buf_fini(&text);
+}
+
 static void on_request(void *arg, struct http_exchange *x)
 {
     (void) arg;
@@ -124,6 +176,15 @@ static void on_request(void *arg, struct http_exchange *x)
         show_info(x);
     } else if (!strcmp(path, "/big")) {
         send_big(x);
+    } else if (!strncmp(path, "/take", 5)) {
+        send_taken(x);
+    } else if (!strcmp(path, "/file")) {
+        send_file(x);
+    } else if (!strcmp(path, "/sized") || !strcmp(path, "/short")) {
+        visit->what = BURST;
+        visit->left = number(x);
+        http_stream_begin_sized(x, 200, visit->left + !strcmp(path, "/short"));
+        go_on(visit);
     } else if (!strcmp(path, "/slow")) {
         visit->what = SLOW;
     } else if (!strcmp(path, "/stream") || !strcmp(path, "/burst")) {
@@ -151,6 +212,9 @@ static void for_each(const char *command, const char *text)
         if (visit->what == SLOW && !strcmp(command, "answer")) {
             visit->what = OTHER;
             http_answer(visit->x, 200, ls_str(line));
+        } else if (visit->what == PAUSED && !strcmp(command, "go")) {
+            visit->what = OTHER;
+            http_body_resume(visit->x);
         } else if (visit->what == STREAM && !strcmp(command, "say")) {
             http_stream_write(visit->x, ls_str(line));
         } else if (visit->what == STREAM && !strcmp(command, "finish")) {
@@ -236,11 +300,14 @@ static int wait_ms(void)
 
 int main(int argc, char **argv)
 {
-    struct http_server_options options = {.address = "127.0.0.1:0", .begin = on_begin, .request = on_request, .end = on_end,
-                                          .drained = on_drained};
+    struct http_server_options options = {.address = "127.0.0.1:0", .begin = on_begin, .body = on_body,
+                                          .request = on_request, .end = on_end, .drained = on_drained};
     struct ls_error err = {0};
     for (int i = 1; i < argc; i++)
-        read_limit(&options.limits, argv[i]);
+        if (!strncmp(argv[i], "address=", 8))
+            options.address = argv[i] + 8;
+        else
+            read_limit(&options.limits, argv[i]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     server = http_server_open(&options, &err);
     if (!server) {

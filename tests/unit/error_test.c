@@ -72,6 +72,16 @@ static void long_texts_are_cut_off(void **state)
     assert_int_equal(strlen(err.text), sizeof err.text - 1);
 }
 
+static void what_was_cut_is_no_half_a_letter(void **state)
+{
+    struct ls_error err;
+    (void) state;
+    error_set(&err, "BUG", "%.4s: not there", "a\xc3\xa4\xc3\xa4");
+    assert_string_equal(err.text, "a\xc3\xa4: not there");
+    error_wrap(&err, "%.2s\xff", "\xe6\x97\xa5");
+    assert_string_equal(err.text, ": a\xc3\xa4: not there");
+}
+
 static void nobody_has_to_want_the_error(void **state)
 {
     (void) state;
@@ -87,6 +97,7 @@ int main(void)
         cmocka_unit_test(an_unknown_name_counts_as_our_own_fault),
         cmocka_unit_test(wrapping_puts_the_context_in_front),
         cmocka_unit_test(long_texts_are_cut_off),
+        cmocka_unit_test(what_was_cut_is_no_half_a_letter),
         cmocka_unit_test(nobody_has_to_want_the_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

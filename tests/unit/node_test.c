@@ -229,7 +229,7 @@ static void tester_close(void *self)
 
 static const struct kind_option OPTIONS[] = {{"greeting", KIND_TEXT, 0, offsetof(struct options, greeting), .help = "."}, {0}};
 static const struct kind_route ROUTES[] = {
-    {"GET", "/api/parts", "r.parts", "Parts."}, {"POST", "/api/other", "other.topic", NULL}, {0}};
+    {"GET", "/api/parts", "r.parts", "Parts.", true}, {"POST", "/api/other", "other.topic", NULL, false}, {0}};
 static const struct kind_metric METRICS[] = {{"seen_total", "."}, {0}};
 static const struct kind KIND = {.name = "tester", .summary = ".", .options = OPTIONS, .options_size = sizeof(struct options),
                                  .slots = 3, .routes = ROUTES, .metrics = METRICS};
@@ -251,6 +251,7 @@ static void it_introduces_itself(void **state)
     struct mp routes = heard(&b->s, "routes");
     assert_true(mp_array(&routes, &count) && count == 1); /* the other route's topic is not served here */
     assert_true(wire_str(routes, "path", &text) && ls_slice_is(text, "/api/parts"));
+    assert_true(wire_bool(routes, "bytes"));
     for (int i = 0; i < 2; i++) {
         expect_node(b, "SUB");
         if (heard_uint(&b->s, "cid") == CONSUMER) {

@@ -53,12 +53,12 @@ static bool check_press(const void *options, struct kind_problem *problem)
 
 static const char *const PRESS_TAKES[] = {"page.*", NULL}, *const PRESS_GIVES[] = {"book.done", NULL},
                          *const PRESS_SERVES[] = {"book.print", NULL};
-static const struct kind_route PRESS_ROUTES[] = {{"GET", "/books/{name}", "book.print", "One | two."},
-                                                 {"PUT", "/books/{name}/pages", "book.print", "Pages."},
+static const struct kind_route PRESS_ROUTES[] = {{"GET", "/books/{name}", "book.print", "One | two.", false},
+                                                 {"PUT", "/books/{name}/pages", "book.print", "Pages.", true},
                                                  {0}};
-static const struct kind_route SHOP_ROUTES[] = {{"POST", "/books/{isbn}", "shop.sell", "Sells."},
-                                                {"GET", "/books/{rest...}", "shop.sell", "Lists."},
-                                                {"PUT", "/books/{isbn}/pages", "shop.sell", "Clashes."},
+static const struct kind_route SHOP_ROUTES[] = {{"POST", "/books/{isbn}", "shop.sell", "Sells.", false},
+                                                {"GET", "/books/{rest...}", "shop.sell", "Lists.", false},
+                                                {"PUT", "/books/{isbn}/pages", "shop.sell", "Clashes.", false},
                                                 {0}};
 static const struct kind_metric PRESS_METRICS[] = {{"pages_total", "pages"}, {0}};
 
@@ -266,11 +266,13 @@ static void a_kind_has_a_page_and_tables(void **state)
     assert_non_null(strstr(buf_text(&out), "\n  paper  text; required\n      Paper.\n"));
     assert_non_null(strstr(buf_text(&out), "\n  rest  duration, 1ms to 1m; default 30s\n"));
     assert_non_null(strstr(buf_text(&out), "  slots   5\n"));
-    assert_non_null(strstr(buf_text(&out), "  GET    /books/{name}\n"));
+    assert_non_null(strstr(buf_text(&out), "  GET    /books/{name}\n         One | two.\n         request book.print\n"));
+    assert_non_null(strstr(buf_text(&out), "         Pages.\n         bytes, past the bus, of the service book.print\n"));
     buf_clear(&out);
     topology_kind_markdown(&PRESS, &out);
     assert_non_null(strstr(buf_text(&out), "| `side` | left or right | `right` | Left\\|right. |\n"));
     assert_non_null(strstr(buf_text(&out), "| `GET` | `/books/{name}` | `book.print` | One \\| two. |\n"));
+    assert_non_null(strstr(buf_text(&out), "| `PUT` | `/books/{name}/pages` | `book.print`, bytes | Pages. |\n"));
     assert_non_null(strstr(buf_text(&out), "| `lineshaft_press_pages_total` | pages |\n"));
     buf_fini(&out);
 }

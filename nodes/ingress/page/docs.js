@@ -13,16 +13,18 @@ function resolve(document_, schema)
 function headers(body)
 {
     const key = document.getElementById("key").value;
-    return { ...(body ? { "content-type": "application/json" } : {}), ...(key ? { authorization: `Bearer ${key}` } : {}) };
+    const type = body instanceof File ? body.type || "application/octet-stream" : "application/json";
+    return { ...(body ? { "content-type": type } : {}), ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
-/* The path with what was typed for its {names}, and the rest as the query. */
+/* The path with what was typed for its {names}, and the rest as the query. A name that takes the rest of the path keeps its slashes. */
 function address(path, fields)
 {
     const query = new URLSearchParams();
     for (const [parameter, input] of fields) {
+        const typed = encodeURIComponent(input.value);
         if (parameter.in === "path")
-            path = path.replace(`{${parameter.name}}`, encodeURIComponent(input.value));
+            path = path.replace(`{${parameter.name}}`, parameter["x-lineshaft-slashes"] ? typed.replaceAll("%2F", "/") : typed);
         else if (input.value)
             query.set(parameter.name, input.value);
     }
@@ -48,7 +50,9 @@ async function send(method, url, body, result, signal)
 function form(document_, path, method, operation)
 {
     const schema = resolve(document_, operation.requestBody?.content["application/json"]?.schema);
-    const body = operation.requestBody ? h("textarea", { spellcheck: "false", "aria-label": "Body" }) : null;
+    const file = operation.requestBody?.content["application/octet-stream"] !== undefined;
+    const body = !operation.requestBody ? null
+        : file ? h("input", { type: "file", "aria-label": "Body" }) : h("textarea", { spellcheck: "false", "aria-label": "Body" });
     const fields = operation.parameters.map((parameter) => [parameter, h("input", { class: "input", required: parameter.required })]);
     const result = h("pre", { class: "result", hidden: true, tabindex: "0", "aria-label": "Answer" });
     let running = null;
@@ -60,14 +64,14 @@ function form(document_, path, method, operation)
         result.hidden = stop.hidden = false;
         result.textContent = "…";
         try {
-            await send(method, address(path, fields), body?.value, result, mine.signal);
+            await send(method, address(path, fields), file ? body.files[0] : body?.value, result, mine.signal);
         } catch (error) {
             result.textContent += mine.signal.aborted ? "\n(stopped)" : `\n${error.message}`;
         }
         if (mine === running)
             stop.hidden = true;
     };
-    if (body)
+    if (body && !file)
         body.value = schema?.example ? JSON.stringify(schema.example, null, 2) : "{}";
     return h("form", { class: "try", onsubmit: go },
              fields.map(([parameter, input]) => h("label", {}, `${parameter.name}${parameter.required ? "" : " (optional)"}`,
