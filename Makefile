@@ -19,9 +19,9 @@ Q = $(if $(V),,@)
 say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')
 
 # ---- flags
-# lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides.
+# lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides, lineshaft-artifact what sends bytes.
 PKGS = libczmq libzmq msgpack yaml-0.1 jansson libxxhash
-NODE_PKGS = libmicrohttpd libcurl libcrypto libpq sqlite3
+NODE_PKGS = libmicrohttpd libcurl libcrypto libpq sqlite3 expat zlib
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
        -Wwrite-strings -Wformat=2 -Wvla -Wundef $(if $(WERROR),-Werror) \
        $(if $(findstring clang,$(CC)),-Wno-format-nonliteral,-Wno-format-truncation)
@@ -40,7 +40,10 @@ LIB_OBJ = $(call obj,$(wildcard lib/*.c)) $(B)/builtin_schemas.o
 PLAN_OBJ = $(call obj,$(wildcard yaml/*.c workflow/*.c))
 TABLE_OBJ = $(call obj,$(wildcard nodes/kinds.c nodes/*/kind.c nodes/inference/ngram*.c))
 MAIN_OBJ = $(B)/cli/main.o $(B)/nodes/main.o
-CLI_OBJ = $(LIB_OBJ) $(PLAN_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c cli/*.c))
+CLI_OBJ = $(LIB_OBJ) $(PLAN_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c) \
+          $(filter-out cli/artifact_%.c,$(wildcard cli/*.c)))
+ARTIFACT_OBJ = $(call obj,$(wildcard cli/artifact_*.c) cli/bus.c cli/options.c cli/render.c cli/run_report.c cli/table.c \
+               $(wildcard nodes/kit/http_client*.c))
 NODE_OBJ = $(call obj,$(wildcard nodes/*.c nodes/*/*.c)) $(B)/page.o
 ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ))
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
@@ -49,13 +52,17 @@ MOCK = $(B)/tests/mock/openai
 FUZZ = $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/*_bench.c tests/bench/zmq_server.c))
 
-all: $(B)/lineshaft $(B)/lineshaft-node $(B)/liblineshaft.a ## build the programs and the client library
+all: $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact $(B)/liblineshaft.a ## build the programs and the client library
 
 $(B)/lineshaft: $(CLI_OBJ)
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(B)/lineshaft-node: $(NODE_OBJ) $(B)/lib.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) $(NODE_LDLIBS) -o $@
+
+$(B)/lineshaft-artifact: $(ARTIFACT_OBJ) $(B)/lib.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) $(NODE_LDLIBS) -o $@
 
@@ -118,15 +125,15 @@ demo: ## install what is missing, build, show the quick start at work, end every
 	@$(MAKE) --no-print-directory all
 	@PYTHON=$(PYTHON) LINESHAFT=$(abspath $(B)/lineshaft) tests/e2e/demo.sh
 
-run: ## the chat page with a model of its own, tracker and workflows, in the foreground; Ctrl-C ends it
+run: ## config/quickstart.yaml in the foreground, and the first model trained; Ctrl-C ends it
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
-	@mkdir -p var/models
-	@[ -e var/models/fortunes.ngram ] || $(B)/lineshaft train -o var/models/fortunes.ngram /usr/share/games/fortunes
-	@exec $(B)/lineshaft up config/lab.yaml
+	@{ export LINESHAFT_URL=tcp://127.0.0.1:$${LINESHAFT_PORT:-7400}; \
+	  until $(B)/lineshaft workflow run train --run first >/dev/null 2>&1 || ! kill -0 $$$$; do :; done & \
+	  exec $(B)/lineshaft up config/quickstart.yaml; }
 
 install: all ## DESTDIR= PREFIX=
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact
 	install -D -m 644 lib/lineshaft.h $(DESTDIR)$(PREFIX)/include/lineshaft.h
 	install -D -m 644 $(B)/liblineshaft.a $(DESTDIR)$(PREFIX)/lib/liblineshaft.a
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/doc/lineshaft
@@ -200,7 +207,7 @@ cover: ## line coverage of the suites, in build-cover/index.html
 	@PYTHON=$(PYTHON) tests/run --build $(B)-cover unit check $(WIRE) compat e2e-short
 	@gcovr --root . --object-directory $(B)-cover --exclude tests/ --html-details $(B)-cover/index.html --print-summary
 
-interop: ## against what users run, from PyPI (INTEROP=short: openai-python alone)
+interop: ## against what users run, from PyPI (INTEROP=short: the newest clients alone)
 	@deploy/setup build test interop
 	@$(MAKE) --no-print-directory test-programs
 	@B=$(B) tests/run-interop

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "nodes"))
-CLIENTS = ("openai", "mlflow", "mlflow-skinny")
+CLIENTS = ("openai", "mlflow", "mlflow-skinny", "wandb", "boto3")
 
 
 def versions():

@@ -28,7 +28,7 @@ ARROWS = [
     ("nodes/scheduler", ["lib", "yaml", "workflow", "nodes/kit", "nodes/scheduler"]),
     ("nodes/", ["lib", "nodes/kit", "{0}"]),
     ("nodes", ["lib", "nodes*"]),
-    ("cli", ["lib", "broker", "yaml", "topology", "workflow", "nodes", "nodes/inference", "cli"]),
+    ("cli", ["lib", "broker", "yaml", "topology", "workflow", "nodes", "nodes/inference", "nodes/kit", "cli"]),
 ]
 # Libraries that a folder must not know.
 STRANGERS = {"lib": "yaml", "broker/log": "zmq|czmq|yaml", "broker": "yaml", "topology": "zmq|czmq",

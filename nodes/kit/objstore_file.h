@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef NODES_KIT_OBJSTORE_FILE_H
+#define NODES_KIT_OBJSTORE_FILE_H
+#include <sys/stat.h>
+
+#include "nodes/kit/objstore_private.h"
+
+/* The folder driver's way to files (objstore_file_path.c), for objstore_file.c: keys as paths below a folder's descriptor. No symbolic
+ * link is ever followed. `name` in errors is the store as people know it, such as "file:/srv/artifacts". */
+
+#define OBJSTORE_FILE_OWN ".lineshaft" /* in the folder: what is being written; no key begins with it */
+
+/* folder_error fills *err by errno and returns -1: NOT_FOUND, FULL (again), FORBIDDEN, BAD_VALUE (a name too long for the file system),
+ * SYSTEM. */
+int folder_error(struct ls_error *err, const char *key, const char *what);
+/* folder_parent opens the folder that a key's file is in, and makes it (synced) with `make`. *leaf: the last part of `key`. -1 with an
+ * error; one that is not there is NOT_FOUND; a file where a folder is needed is NOT_FOUND, or CONFLICT with `make`. */
+int folder_parent(int root, const char *key, bool make, const char **leaf, struct ls_error *err);
+/* folder_open opens a key's regular file for reading; *st is filled. */
+int folder_open(int root, const char *key, struct stat *st, struct ls_error *err);
+/* folder_object tells what the open file is. */
+void folder_object(int fd, const struct stat *st, const char *key, struct objstore_object *object);
+/* folder_mark notes hash and type at the file (extended attributes; where there are none, nothing is noted). */
+void folder_mark(int fd, const char *key, const char *sha256, const char *content_type);
+/* folder_remove removes the key's file, and folders that it leaves empty. Not there: no error. */
+int folder_remove(int root, const char *key, struct ls_error *err);
+
+/* folder_list tells entries in byte order until `entry` returns false. */
+struct folder_list {
+    const char *prefix, *after;
+    bool recursive;
+    void *arg;
+    bool (*entry)(void *arg, const char *key, const struct objstore_object *object);
+};
+int folder_list(int root, const struct folder_list *list, struct ls_error *err);
+
+#endif
