@@ -6,6 +6,7 @@
 /* The list of built-in node kinds, one line each. nodes/NAME/kind.c defines `kind_NAME`, the tables, which every command
  * links; another file of that folder defines `node_NAME`, the behaviour, which only lineshaft-node links. */
 #define NODE_KINDS(KIND)                                                                                                 \
+    KIND(artifacts)                                                                                                      \
     KIND(inference)                                                                                                      \
     KIND(ingress)                                                                                                        \
     KIND(runner)                                                                                                         \
