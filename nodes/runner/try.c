@@ -102,7 +102,7 @@ static void on_output(void *arg, int fd, uint32_t events)
 
 static const char *const UNSET[] = {
     "LINESHAFT_NODE",     "LINESHAFT_MEMBER", "LINESHAFT_CONSUMER",    "LINESHAFT_OPTIONS",
-    "LINESHAFT_DRAIN_MS", "LINESHAFT_HB_MS",  "LINESHAFT_TRACEPARENT", NULL};
+    "LINESHAFT_DRAIN_MS", "LINESHAFT_HB_MS",  "LINESHAFT_TRACEPARENT", "LINESHAFT_TOKEN", NULL};
 
 static void name_texts(const struct try *try, char *variables[9])
 {

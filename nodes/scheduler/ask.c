@@ -64,6 +64,18 @@ static void on_part(void *arg, const struct ls_part *part)
         finish(a, part->err);
 }
 
+/* One for all tries of a task until it is cleared: a service that keeps its answers gives the first again to a try whose forerunner was
+ * lost on the way back, and does the work once. The time tells runs of one name apart. */
+static void pack_key(struct buf *more, const struct job *job)
+{
+    const struct run *run = job->run;
+    char *key = xasprintf("%s/%s/%s/%lld/%lld", run->flow->id, run->id, job->task->id, (long long) run->queued_ms,
+                          (long long) job->base_attempt);
+    buf_pack_map(more, 1);
+    buf_pair_str(more, "idempotencykey", key);
+    free(key);
+}
+
 void ask_service(void *scheduler, const struct try *try, int64_t timeout_ms)
 {
     struct scheduler *s = scheduler;
@@ -71,11 +83,14 @@ void ask_service(void *scheduler, const struct try *try, int64_t timeout_ms)
     struct asking *a = xcalloc(1, sizeof *a);
     struct ls_error err = {0};
     char *subject = xasprintf("%s/%s/%s", run->flow->id, run->id, try->job->task->id);
+    struct buf more = {0};
+    pack_key(&more, try->job);
     const struct ls_event request = {.topic = ls_str(try->topic),
                                      .id = ls_str(try->id),
                                      .subject = ls_str(subject),
                                      .traceparent = ls_str(run->traceparent),
                                      .correlationid = ls_str(run->correlationid),
+                                     .more = ls_bytes(more.data, more.len),
                                      .body = ls_str(try->body)};
     const struct ls_request_options options = {.timeout_ms = timeout_ms > 3600000 ? 3600000 : (int) timeout_ms};
     a->scheduler = s;
@@ -84,6 +99,7 @@ void ask_service(void *scheduler, const struct try *try, int64_t timeout_ms)
     a->request = ls_request(node_client(s->node), &request, &options, on_part, a, &err);
     if (!a->request)
         finish(a, &err);
+    buf_fini(&more);
     free(subject);
 }
 

@@ -3,6 +3,7 @@
  * answer, in parts, or the error. */
 #include "nodes/tracker/api.h"
 #include "nodes/tracker/outbox.h"
+#include "nodes/tracker/repeat.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,6 +94,23 @@ static const char *code_of(enum db_problem problem, const struct ls_error *err)
 
 /* ---- running an op ---- */
 
+/* The answer that an earlier request with the same key had, or what the op answers now. */
+static json_t *do_once(struct op_call *call, const struct op *op, struct ls_error *err)
+{
+    struct tracker *t = call->tracker;
+    json_t *answer = NULL;
+    if (!call->repeat.len)
+        return op->fn(call, err);
+    if (repeat_find(t->db, call->repeat, op->topic, &answer, err))
+        return answer;
+    answer = op->fn(call, err);
+    if (answer && repeat_keep(t->db, call->repeat, op->topic, answer, err) < 0) {
+        json_decref(answer);
+        answer = NULL;
+    }
+    return answer;
+}
+
 static json_t *run_write(struct op_call *call, const struct op *op, enum db_problem *problem, struct ls_error *err)
 {
     struct tracker *t = call->tracker;
@@ -102,8 +120,8 @@ static json_t *run_write(struct op_call *call, const struct op *op, enum db_prob
         *problem = db_problem(t->db);
         return NULL;
     }
-    outbox_begin(t->outbox);
-    answer = op->fn(call, err);
+    outbox_begin(t->outbox, call->event);
+    answer = do_once(call, op, err);
     if (answer && (outbox_commit(t->outbox, err) < 0 || db_commit(t->db, err) < 0)) {
         json_decref(answer);
         answer = NULL;
@@ -229,9 +247,9 @@ int64_t tracker_release(struct tracker *t, int64_t now_ms)
     return a ? a->until_ms : INT64_MAX;
 }
 
-void tracker_cancelled(struct ls_call *call)
+void tracker_cancelled(struct tracker *t, struct ls_call *call)
 {
-    if (call->user)
+    if (!asking_forget(t, call) && call->user)
         answer_free(call->user);
 }
 
@@ -289,9 +307,23 @@ static void refuse_unknown(struct op_call *call, const struct ls_event *request,
             method.len ? method.data : "", (int) (path.len < 200 ? path.len : 200), path.data);
 }
 
+/* One caller's key is not another's: their answers are not for each other. */
+static struct ls_slice repeat_key(const struct ls_event *request, struct ls_slice principal, struct buf *room)
+{
+    struct ls_slice key = {0};
+    ls_event_attribute(request, "idempotencykey", &key);
+    if (!key.len)
+        return key;
+    buf_add(room, principal.data, principal.len);
+    buf_add_byte(room, '\n');
+    buf_add(room, key.data, key.len);
+    return ls_bytes(room->data, room->len);
+}
+
 static json_t *run_request(struct op_call *call, const struct ls_event *request, bool http, struct ls_error *err)
 {
     struct ls_slice method = {0}, principal = {0};
+    struct buf key = {0};
     if (http)
         ls_event_attribute(request, "method", &method);
     const struct op *op = op_find(request->topic, method);
@@ -309,10 +341,26 @@ static json_t *run_request(struct op_call *call, const struct ls_event *request,
     ls_event_attribute(request, "principal", &principal);
     char *who = xstrndup(principal.len ? principal.data : "", principal.len);
     call->principal = who;
+    call->repeat = repeat_key(request, principal, &key);
     json_t *answer = run_op(call, op, err);
     json_decref(call->request);
+    buf_fini(&key);
     free(who);
     return answer;
+}
+
+enum ls_verdict api_answer(struct op_call *call, struct ls_call *to, json_t *answer, bool http, struct ls_error *err)
+{
+    struct tracker *t = call->tracker;
+    if (!answer)
+        return answer_failure(to, call, http, err);
+    struct answer *a = answer_new(to, answer, http ? 200 : 0);
+    if (!call->told || outbox_waiting(t->outbox) <= WAITING_MAX)
+        return send_parts(a, err);
+    a->holder = t;
+    a->until_ms = clock_mono_ms() + HOLD_MS;
+    TAILQ_INSERT_TAIL(&t->held, a, link);
+    return LS_PENDING;
 }
 
 enum ls_verdict tracker_request(struct tracker *t, struct ls_call *call, const struct ls_event *request,
@@ -320,15 +368,9 @@ enum ls_verdict tracker_request(struct tracker *t, struct ls_call *call, const s
 {
     struct ls_slice method;
     bool http = ls_event_attribute(request, "method", &method) && method.len;
-    struct op_call op = {.tracker = t, .principal = "", .now_ms = clock_wall_us() / 1000};
+    struct op_call op = {.tracker = t, .event = request, .principal = "", .now_ms = clock_wall_us() / 1000};
     json_t *answer = run_request(&op, request, http, err);
-    if (!answer)
-        return answer_failure(call, &op, http, err);
-    struct answer *a = answer_new(call, answer, http ? 200 : 0);
-    if (!op.told || outbox_waiting(t->outbox) <= WAITING_MAX)
-        return send_parts(a, err);
-    a->holder = t;
-    a->until_ms = clock_mono_ms() + HOLD_MS;
-    TAILQ_INSERT_TAIL(&t->held, a, link);
-    return LS_PENDING;
+    if (answer && op.ask.topic)
+        return asking_begin(&op, call, answer, http, err);
+    return api_answer(&op, call, answer, http, err);
 }

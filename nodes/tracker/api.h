@@ -25,11 +25,19 @@ static inline bool refused(const struct op_call *call)
     return call->error_code != NULL;
 }
 
+/* ---- api.c ---- */
+
+/* api_answer sends what an op answered (takes it over), or its failure when that is NULL, to who asked; as `request` of the kind. */
+enum ls_verdict api_answer(struct op_call *call, struct ls_call *to, json_t *answer, bool http, struct ls_error *err);
+
 /* ---- api_request.c: reading a request ---- */
 
 /* ask_request makes one object of path parameters, query and body. `http`: as ingress sends it; `pattern`: the
  * route's path. NULL with BAD_VALUE. */
 json_t *ask_request(const struct ls_event *event, bool http, const char *pattern, struct ls_error *err);
+
+/* ask_unescaped: a text without its percent escapes; NULL if it is not UTF-8 or has a NUL. */
+json_t *ask_unescaped(const char *text, size_t len, bool plus);
 
 /* Fields of an object (call->request, or one within). null counts as absent. ask_text: NULL if it is absent.
  * need_text: refuses what is absent or empty, as MLflow does. Numbers may be texts, as in a query; enums are

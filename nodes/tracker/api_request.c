@@ -22,8 +22,7 @@ static int hex(char c)
                                          : -1;
 }
 
-/* A text without its percent escapes; NULL if it is not UTF-8 or has a NUL. */
-static json_t *unescape(const char *text, size_t len, bool plus)
+json_t *ask_unescaped(const char *text, size_t len, bool plus)
 {
     struct buf out = {0};
     for (size_t i = 0; i < len; i++) {
@@ -58,8 +57,8 @@ static int add_query(json_t *object, const char *query, size_t len, struct ls_er
         stop = stop ? stop : end;
         const char *equals = memchr(at, '=', (size_t) (stop - at));
         const char *name_end = equals ? equals : stop, *from = equals ? equals + 1 : stop;
-        json_t *name = unescape(at, (size_t) (name_end - at), true);
-        json_t *value = unescape(from, (size_t) (stop - from), true);
+        json_t *name = ask_unescaped(at, (size_t) (name_end - at), true);
+        json_t *value = ask_unescaped(from, (size_t) (stop - from), true);
         bool ok = name && value;
         if (ok && json_string_length(name))
             add_field(object, json_string_value(name), json_incref(value));
@@ -85,7 +84,7 @@ static int add_path(json_t *object, const char *path, size_t len, const char *pa
         }
         const char *close = strchr(pattern, '}'), *slash = memchr(at, '/', (size_t) (path + len - at));
         const char *stop = slash ? slash : path + len;
-        json_t *value = unescape(at, (size_t) (stop - at), false);
+        json_t *value = ask_unescaped(at, (size_t) (stop - at), false);
         if (!value)
             return error_set(err, "BAD_VALUE", "the path is not UTF-8 text: write it percent-encoded");
         json_object_setn_new(object, pattern + 1, (size_t) (close - pattern - 1), value);

@@ -132,7 +132,8 @@ static int publish(struct outbox *o, struct own *own)
 {
     const struct row *row = own->row;
     size_t i = (size_t) (own - row->facts_of);
-    const char *subject = json_string_value(json_object_get(json_array_get(row->facts, i), "subject"));
+    const json_t *fact = json_array_get(row->facts, i);
+    const char *subject = json_string_value(json_object_get(fact, "subject"));
     char id[EVENT_ID_SIZE], time[CLOCK_TEXT_SIZE];
     struct buf body = {0};
     struct ls_error err = {0};
@@ -143,6 +144,8 @@ static int publish(struct outbox *o, struct own *own)
                                    .id = ls_str(id),
                                    .time = ls_str(time),
                                    .subject = ls_str(subject && strlen(subject) <= SUBJECT_MAX ? subject : ""),
+                                   .traceparent = ls_str(json_string_value(json_object_get(fact, "traceparent"))),
+                                   .causationid = ls_str(json_string_value(json_object_get(fact, "causationid"))),
                                    .body = ls_bytes(body.data, body.len)};
     own->row->in_flight++;
     int rc = ls_publish(node_client(o->t->node), &event, on_published, own, &err);
@@ -172,10 +175,11 @@ static void publish_all(struct outbox *o)
 
 /* ---- the change that a request makes ---- */
 
-void outbox_begin(struct outbox *o)
+void outbox_begin(struct outbox *o, const struct ls_event *request)
 {
     outbox_abort(o);
     o->open = true;
+    o->request = request;
     o->time_ms = clock_wall_us() / 1000;
     o->facts = json_array();
 }
@@ -204,6 +208,13 @@ static const json_t *subject_of(const json_t *body)
     return NULL;
 }
 
+/* A row must be JSON that can be read again: a text with a NUL would not be. */
+static void add_text(json_t *fact, const char *key, struct ls_slice text)
+{
+    if (text.len && !memchr(text.data, 0, text.len))
+        json_object_set_new(fact, key, json_stringn(text.data, text.len));
+}
+
 static int tell(struct tracker *t, const char *topic, json_t *body, struct ls_error *err)
 {
     struct outbox *o = t->outbox;
@@ -216,7 +227,10 @@ static int tell(struct tracker *t, const char *topic, json_t *body, struct ls_er
     const char *text = subject ? json_string_value(subject) : "";
     if (strncmp(topic, "experiment.", 11) == 0)
         text = json_string_value(json_object_get(body, "experiment_id"));
-    return json_array_append_new(o->facts, json_pack("{s:s,s:s*,s:O}", "topic", topic, "subject", text, "body", body));
+    json_t *fact = json_pack("{s:s,s:s*,s:O}", "topic", topic, "subject", text, "body", body);
+    add_text(fact, "traceparent", o->request->traceparent);
+    add_text(fact, "causationid", o->request->id);
+    return json_array_append_new(o->facts, fact);
 }
 
 int tracker_tell(struct tracker *t, const char *topic, json_t *body, struct ls_error *err)

@@ -35,7 +35,7 @@ struct row {
     TAILQ_ENTRY(row) link;
     struct outbox *outbox;
     int64_t id, time_ms;
-    json_t *facts;      /* [{topic, subject, body}] */
+    json_t *facts;      /* [{topic, subject, body, traceparent?, causationid?}] */
     size_t count, left; /* facts; those that are not done */
     size_t first;       /* all in front of this one are done or coming */
     size_t in_flight;   /* publishes whose outcome is open: each points at a fact here */
@@ -59,6 +59,7 @@ struct outbox {
     bool unsent;     /* some fact was not published yet */
     /* the change that is being made */
     bool open;
+    const struct ls_event *request; /* that makes it; borrowed until then */
     int64_t time_ms;
     json_t *facts;
     struct row *made;

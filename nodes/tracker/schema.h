@@ -11,7 +11,7 @@ struct schema_table {
     const char *name, *columns; /* separated by blanks */
 };
 
-#define SCHEMA_STEP_COUNT 1
+#define SCHEMA_STEP_COUNT 2
 extern const struct db_step SCHEMA_STEPS[SCHEMA_STEP_COUNT]; /* for db_migrate: ours */
 extern const char SCHEMA_SQLITE[], SCHEMA_POSTGRES[];        /* MLflow's */
 extern const struct schema_table SCHEMA_NEEDED[];            /* ends with {0} */

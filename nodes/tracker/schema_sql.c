@@ -135,7 +135,15 @@ const char SCHEMA_POSTGRES[] = TABLES("SERIAL", "false", "", "");
     " NULL, PRIMARY KEY (consumer, stream, seq));"                                                        \
     "CREATE TABLE " IN "lineshaft_tracker (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
 
-const struct db_step SCHEMA_STEPS[SCHEMA_STEP_COUNT] = {{.sqlite = OURS(""), .postgres = OURS("lineshaft.")}};
+#define REPEAT(IN)                                                                                        \
+    "CREATE TABLE " IN "lineshaft_repeat (key TEXT NOT NULL, topic TEXT NOT NULL, answer TEXT NOT NULL,"  \
+    " time_ms BIGINT NOT NULL, PRIMARY KEY (key, topic));"                                                \
+    "CREATE INDEX lineshaft_repeat_time ON " IN "lineshaft_repeat (time_ms);"
+
+const struct db_step SCHEMA_STEPS[SCHEMA_STEP_COUNT] = {
+    {.sqlite = OURS(""), .postgres = OURS("lineshaft.")},
+    {.sqlite = REPEAT(""), .postgres = REPEAT("lineshaft.")},
+};
 
 /* What the tracker reads and writes, for databases that MLflow made. */
 const struct schema_table SCHEMA_NEEDED[] = {

@@ -96,6 +96,7 @@ static int on_open(void *self, struct node *node, const void *options, struct ls
     t->node = node;
     t->options = options;
     TAILQ_INIT(&t->held);
+    TAILQ_INIT(&t->askings);
     t->known = known_new();
     t->metrics = metrics_new();
     t->feed = feed_new(t);
@@ -156,8 +157,8 @@ static void on_credit(void *self, struct ls_call *call)
 
 static void on_cancelled(void *self, struct ls_call *call, const char *reason)
 {
-    (void) self, (void) reason;
-    tracker_cancelled(call);
+    (void) reason;
+    tracker_cancelled(self, call);
 }
 
 static int64_t on_tick(void *self, int64_t now_ms)
@@ -174,6 +175,7 @@ static int64_t on_tick(void *self, int64_t now_ms)
 static void on_close(void *self)
 {
     struct tracker *t = self;
+    asking_close(t);
     outbox_free(&t->outbox);
     feed_free(&t->feed);
     known_free(&t->known);

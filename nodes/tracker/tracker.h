@@ -25,6 +25,7 @@
 #define EXPERIMENT_NAMED_FIRST (1LL << 30)
 
 struct answer; /* api.c */
+struct asking; /* api_ask.c */
 
 struct tracker {
     struct node *node;
@@ -34,6 +35,7 @@ struct tracker {
     struct outbox *outbox;
     struct feed *feed;
     TAILQ_HEAD(held, answer) held; /* answers that wait until the outbox is shorter */
+    TAILQ_HEAD(askings, asking) askings; /* requests that wait for what another node says */
     struct known *known;     /* what is known to be in the database */
     struct metrics *metrics; /* values of metrics on their way into it */
     bool again;              /* a fact is applied that was applied before (outbox.h) */
@@ -63,20 +65,35 @@ int tracker_tell_all(struct tracker *t, const char *topic, json_t *bodies, struc
 
 /* The change of one request, used by api.c around an op: outbox_begin when the transaction has begun, outbox_commit
  * before db_commit (writes the row, if anything was told), then outbox_publish when the transaction stands, or
- * outbox_abort when it was rolled back (forgets what was told; harmless when there is nothing). */
-void outbox_begin(struct outbox *outbox);
+ * outbox_abort when it was rolled back (forgets what was told; harmless when there is nothing). The facts
+ * carry the trace of `request`, and its id as their cause; it is borrowed until the commit. */
+void outbox_begin(struct outbox *outbox, const struct ls_event *request);
 int outbox_commit(struct outbox *outbox, struct ls_error *err);
 void outbox_publish(struct outbox *outbox);
 void outbox_abort(struct outbox *outbox);
 
 /* ---- api.c ---- */
 
+struct op_call;
+
+/* A question to another node, which an op of a read asks before it can answer. What the op returned is kept as `had` until the whole
+ * reply is there (or `failed` says why none came); then `answer` makes the answer of it, or asks again. It borrows both. */
+struct op_ask {
+    const char *topic; /* NULL: nothing is asked */
+    json_t *body;      /* given over */
+    json_t *(*answer)(struct op_call *call, json_t *had, const json_t *reply, const struct ls_error *failed,
+                      struct ls_error *err);
+};
+
 struct op_call {
     struct tracker *tracker;
+    const struct ls_event *event; /* the request as it came */
     json_t *request;        /* object: the JSON body, or the query parameters (each a text, repeated ones an array of texts) */
     const char *principal;  /* who asks, "" when nobody says */
+    struct ls_slice repeat; /* its key, when it may be asked for again (repeat.h); else empty */
     int64_t now_ms;
     bool told;              /* it wrote, and that stands */
+    struct op_ask ask;      /* set by ops that need it, together with a non-NULL return */
     const char *error_code; /* set with a failure: INVALID_PARAMETER_VALUE and so on; its HTTP status follows from it */
 };
 /* An op returns the answer (new reference; {} for nothing to say), or NULL with *err and call->error_code (op_fail
@@ -92,6 +109,14 @@ void tracker_credit(struct ls_call *call);
 /* tracker_release, in each turn of the loop: gives the answers that were held back because the outbox was long. Callers
  * who write faster than the stream takes it would else fill the memory. Returns when it wants to be called at the latest. */
 int64_t tracker_release(struct tracker *t, int64_t now_ms);
-void tracker_cancelled(struct ls_call *call);
+void tracker_cancelled(struct tracker *t, struct ls_call *call);
+
+/* ---- api_ask.c ---- */
+
+/* asking_begin sends call->ask for the request `of`, which is then pending; takes `had` over. asking_forget: nobody waits for that
+ * request any more (false: it asks nothing). asking_close frees all that is open. */
+enum ls_verdict asking_begin(struct op_call *call, struct ls_call *of, json_t *had, bool http, struct ls_error *err);
+bool asking_forget(struct tracker *t, const struct ls_call *of);
+void asking_close(struct tracker *t);
 
 #endif

@@ -167,7 +167,7 @@ def test_the_command_finds_its_environment(rig):
     assert env["LINESHAFT_URL"] == rig.stack.url and env["LINESHAFT_WORKFLOW"] == "w" and env["LINESHAFT_WORKFLOW_RUN_ID"] == "r/1"
     assert env["LINESHAFT_TASK"] == "a" and env["LINESHAFT_TRY"] == name and env["LINESHAFT_ATTEMPT"] == "3"
     assert os.path.exists(env["PATH"].split(":")[0] + "/lineshaft")
-    assert not {"LINESHAFT_NODE", "LINESHAFT_MEMBER", "LINESHAFT_OPTIONS", "LINESHAFT_CONSUMER"} & set(env)
+    assert not {"LINESHAFT_NODE", "LINESHAFT_MEMBER", "LINESHAFT_OPTIONS", "LINESHAFT_CONSUMER", "LINESHAFT_TOKEN"} & set(env)
     assert ended["log"].endswith("/a/map_index=2/attempt=3.log") and ended["map_index"] == 2
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tracker as its callers see it: MLflow's REST API over `ingress`, and requests over the bus, on SQLite and on PostgreSQL."""
+import itertools
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from bus import PATIENCE_S
-from cli import run, wait_until
+from cli import TRACE, ok, run, wait_until
 from postgres import Postgres, program
 from stack import Stack
 
@@ -54,6 +55,9 @@ class Api:
 
     def experiment(self, **fields):
         return self.post("experiments/create", name=f"e{next(NAMES)}", **fields)["experiment_id"]
+
+    def experiment_named(self, name):
+        return self.post("experiments/create", name=name)["experiment_id"]
 
     def run(self, experiment=None, **fields):
         return self.post("runs/create", experiment_id=experiment or self.experiment(), **fields)["run"]["info"]["run_id"]
@@ -153,6 +157,35 @@ def test_experiments_refused(api):
     refused(ABSENT, api.get, "experiments/get-by-name", experiment_name="no such thing")
     refused(ABSENT, api.post, "experiments/delete-experiment-tag", experiment_id=id, key="none")
     refused(INVALID, api.post, "experiments/search", says="max_results")
+
+
+def test_what_is_sent_again_with_its_key_is_done_once(api):
+    name = f"e{next(NAMES)}"
+    def create(key, name=name):
+        return api.stack.call("POST", f"{API}/experiments/create", {"name": name}, {"idempotency-key": key})
+    key = f"mine-{name}"
+    first = create(key)
+    assert first.status == 200
+    again = create(key)
+    assert (again.status, again.json) == (200, first.json)
+    assert create(f"other-{name}").json["error_code"] == EXISTS[1]
+    taken = f"e{next(NAMES)}"
+    there = api.experiment_named(taken)
+    assert create(f"late-{name}", taken).status == 400   # what failed is not remembered
+    api.post("experiments/update", experiment_id=there, new_name=f"e{next(NAMES)}")
+    assert create(f"late-{name}", taken).status == 200
+
+
+def test_the_key_of_one_principal_is_not_that_of_another(api):
+    peer, rids = api.stack.dealer("asker"), itertools.count(1)
+    def create(principal, name):
+        peer.send("REQ", {"rid": next(rids), "topic": "tracker.experiments.create", "parts": 1, "timeout": PATIENCE_S * 1000,
+                          "principal": principal, "idempotencykey": "1"}, json.dumps({"name": name}).encode())
+        return json.loads(peer.expect("REP").frames[-1])["experiment_id"]
+    first, second = f"e{next(NAMES)}", f"e{next(NAMES)}"
+    alice, bob = create("alice", first), create("bob", second)
+    assert alice != bob and create("alice", first) == alice and create("bob", second) == bob
+    peer.close()
 
 
 def test_experiments_are_searched_in_pages(api):
@@ -705,6 +738,20 @@ def test_every_change_is_an_event(api):
     assert created["data"]["run_name"] == "told" and created["data"]["experiment_id"] == experiment and created["data"]["artifact_uri"]
     assert (param["data"]["key"], param["data"]["value"]) == ("lr", "1") and updated["data"]["end_time"] == 9
     assert metric["data"]["step"] == 1
+
+
+def test_what_a_request_changes_belongs_to_its_trace(api):
+    name, parent = f"m{next(NAMES)}", f"00-{TRACE}-00f067aa0ba902b7-01"
+    ok("req", "tracker.registered-models.create", json.dumps({"name": name}), "--trace", parent, "--id", f"ask-{name}", url=api.stack.url)
+    tag = {"name": name, "key": "a", "value": "b"}
+    assert api.stack.call("POST", f"{API}/registered-models/set-tag", tag, headers={"traceparent": parent}).status == 200
+
+    def told():
+        return [e for e in api.stack.events("model.") if e["data"].get("name") == name]
+
+    wait_until(lambda: len(told()) == 2, "two events of the model")
+    assert [e["traceparent"][3:35] for e in told()] == [TRACE] * 2
+    assert told()[0]["causationid"] == f"ask-{name}"
 
 
 # ---- a database that goes away
