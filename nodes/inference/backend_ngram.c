@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ngram backend: the model is in this process and takes microseconds for a token, so answers are made in the node's loop, a
- * few tokens of each in turn. An answer that its requester does not take is not made further. */
+ * few tokens of each in turn. An answer that its requester does not take is not made further. Another model may take the place of
+ * the present one at any time: answers under way keep theirs, which goes with the last of them. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/logger.h"
 #include "lib/xmem.h"
+#include "nodes/inference/follow.h"
 #include "nodes/inference/inference.h"
 #include "nodes/inference/ngram.h"
 
@@ -25,7 +29,9 @@ struct making {
 };
 
 struct local {
-    struct ngram *model;
+    struct ngram *model;   /* of new answers; NULL: there is none yet */
+    struct follow *follow; /* NULL: the model is that of the option `file`, for good */
+    struct registry_uri uri;
     LIST_HEAD(, making) makings;
 };
 
@@ -222,10 +228,56 @@ static int64_t tick(struct inference *in, int64_t now_ms)
     LIST_FOREACH(m, &local->makings, link)
     if (m->next_ms < due && (m->turn->answer.pending_bytes < PENDING_BYTES_MAX || m->turn->answer.call->credit))
         due = m->next_ms; /* with credit, what is pending leaves when this returns */
+    if (local->follow) {
+        int64_t again = follow_tick(local->follow, now_ms);
+        due = again < due ? again : due;
+    }
     return due;
 }
 
 /* ---- the backend as a whole ---- */
+
+/* Takes the model over: new answers are its own from now on. `version`: the registry's, or NULL. */
+static void use(struct inference *in, struct ngram *model, const char *version)
+{
+    struct local *local = in->state;
+    const struct ngram_info *info = ngram_info(model);
+    const char *name = local->uri.name[0] ? local->uri.name : in->options->model;
+    struct models models = {0};
+    struct model told = {.id = name && *name ? name : info->name,
+                         .owned_by = in->options->owned_by,
+                         .version = version ? version : info->version,
+                         .content = version ? info->version : NULL,
+                         .kind = "ngram",
+                         .created = info->created,
+                         .context_length = in->options->context_length};
+    models_add(&models, &told);
+    inference_models(in, &models);
+    ngram_close(&local->model);
+    local->model = model;
+    in->unready[0] = '\0';
+    node_resume(in->node);
+}
+
+/* The registry's model is served as soon as it is there, `file` until then, if it can be. */
+static int open_followed(struct inference *in, struct ls_error *err)
+{
+    struct local *local = in->state;
+    const char *file = in->options->file;
+    struct ngram *model = file && *file ? ngram_open(file, err) : NULL;
+    if (model) {
+        use(in, model, NULL);
+    } else {
+        if (file && *file)
+            logger_put(LEVEL_WARN, "file-unusable", err->text, "file=%s", file);
+        inference_waits(in, "it waits for a version %s%.200s of the model %.200s",
+                        local->uri.alias[0] ? "with the alias " : "", local->uri.alias[0] ? local->uri.alias : local->uri.version,
+                        local->uri.name);
+        node_pause(in->node);
+    }
+    local->follow = follow_open(in, &local->uri, use, err);
+    return local->follow ? 0 : -1;
+}
 
 static int open_backend(struct inference *in, struct ls_error *err)
 {
@@ -233,20 +285,22 @@ static int open_backend(struct inference *in, struct ls_error *err)
     struct local *local = xcalloc(1, sizeof *local);
     in->state = local;
     LIST_INIT(&local->makings);
-    local->model = ngram_open(options->file, err);
-    if (!local->model)
+    if (registry_uri_meant(options->model)) {
+        const char *wrong = registry_uri_read(options->model, &local->uri);
+        return wrong ? error_set(err, "BAD_VALUE", "model %.200s: %s", options->model, wrong) : open_followed(in, err);
+    }
+    struct ngram *model = ngram_open(options->file, err);
+    if (!model)
         return error_wrap(err, "model file %.200s", options->file);
-    const struct ngram_info *info = ngram_info(local->model);
-    struct models models = {0};
-    struct model model = {.id = options->model && *options->model ? options->model : info->name,
-                          .owned_by = options->owned_by,
-                          .version = info->version,
-                          .kind = "ngram",
-                          .created = info->created,
-                          .context_length = options->context_length};
-    models_add(&models, &model);
-    inference_models(in, &models);
+    use(in, model, NULL);
     return 0;
+}
+
+static void connected(struct inference *in, bool stands)
+{
+    const struct local *local = in->state;
+    if (local->follow)
+        follow_connected(local->follow, stands);
 }
 
 static void close_backend(struct inference *in)
@@ -254,6 +308,7 @@ static void close_backend(struct inference *in)
     struct local *local = in->state;
     if (!local)
         return;
+    follow_close(&local->follow);
     ngram_close(&local->model);
     free(local);
     in->state = NULL;
@@ -263,6 +318,7 @@ const struct backend inference_ngram = {
     .open = open_backend,
     .start = start,
     .stop = stop,
+    .connected = connected,
     .tick = tick,
     .close = close_backend,
 };

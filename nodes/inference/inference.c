@@ -2,8 +2,10 @@
 /* The node: takes requests, keeps the turns under way, tells which models it answers for. The work itself is the backend's. */
 #include "nodes/inference/inference.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lib/clock.h"
@@ -49,6 +51,25 @@ void inference_models(struct inference *in, struct models *models)
     *models = (struct models){0};
     if (changed)
         tell_models(in);
+}
+
+void inference_waits(struct inference *in, const char *format, ...)
+{
+    char before[sizeof in->unready];
+    struct buf about = {0};
+    va_list args;
+    memcpy(before, in->unready, sizeof before);
+    va_start(args, format);
+    vsnprintf(in->unready, sizeof in->unready, format, args);
+    va_end(args);
+    if (strcmp(before, in->unready) == 0)
+        return;
+    buf_pack_map(&about, 2);
+    buf_pack_str(&about, "models");
+    buf_pack_array(&about, 0);
+    buf_pair_str(&about, "waits", in->unready);
+    node_about(in->node, ls_bytes(about.data, about.len));
+    buf_fini(&about);
 }
 
 /* The model that is meant, or NULL with the error for the caller. */
@@ -225,6 +246,13 @@ static int open_node(void *self, struct node *node, const void *options, struct 
     return in->backend->open(in, err);
 }
 
+static void on_connected(void *self, const struct ls_error *err)
+{
+    struct inference *in = self;
+    if (in->backend->connected)
+        in->backend->connected(in, err == NULL);
+}
+
 static void flush(struct inference *in)
 {
     struct turn *turn;
@@ -270,6 +298,7 @@ const struct node_code node_inference = {
     .request = on_request,
     .cancelled = on_cancelled,
     .credit = on_credit,
+    .connected = on_connected,
     .tick = tick,
     .busy = busy,
     .close = close_node,

@@ -35,6 +35,7 @@ struct backend {
     /* Ends the work at once, and frees turn->work; tells nothing. Also called for work that has come to its end. */
     void (*stop)(struct turn *turn);
     void (*credit)(struct turn *turn); /* may be NULL */
+    void (*connected)(struct inference *in, bool stands); /* the session; may be NULL */
     int64_t (*tick)(struct inference *in, int64_t now_ms);
     void (*close)(struct inference *in);
 };
@@ -46,7 +47,7 @@ struct inference {
     const struct backend *backend;
     void *state;          /* the backend's */
     struct models models; /* change them by inference_models */
-    char unready[300];    /* why there are no models yet; empty: there are */
+    char unready[300];    /* why there are no models yet (inference_waits); empty: there are */
     LIST_HEAD(, turn) turns;
     LIST_HEAD(, turn) fresh;
     size_t turn_count;
@@ -55,6 +56,8 @@ struct inference {
 
 /* inference_models takes the list (and empties *models): what this node answers for from now on. */
 void inference_models(struct inference *in, struct models *models);
+/* inference_waits: there are no models yet, and why: for those who ask, and for ingress (`waits` in the node's about). */
+void inference_waits(struct inference *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void inference_count(struct inference *in, enum inference_metric metric, int64_t more);
 
 /* turn_add: a piece; it leaves at the end of this turn of the loop, with others of the same answer. -1: the turn cannot go on;

@@ -17,7 +17,8 @@ static const struct kind_option OPTIONS[] = {
              "the OpenAI API (llama.cpp, vLLM, Ollama, OpenAI)."},
     {"model", KIND_TEXT, 0, AT(model),
      .help = "The model's name, as callers give it. Without it: the name in the file (ngram); every model that the backend lists "
-             "at `/models` (openai)."},
+             "at `/models` (openai). ngram: `models:/NAME@ALIAS` follows an alias of the registry, `models:/NAME/VERSION` stays "
+             "with one version; callers name NAME."},
     {"owned_by", KIND_TEXT, 0, AT(owned_by), .fallback = "lineshaft",
      .help = "Who owns the model, as `/v1/models` shows it. Models that the backend lists keep what it says."},
     {"context_length", KIND_INT, 0, AT(context_length), .min = 1, .max = 1000000000,
@@ -25,9 +26,13 @@ static const struct kind_option OPTIONS[] = {
     {"max_tokens", KIND_INT, 0, AT(max_tokens), .min = 1, .max = 1000000000,
      .help = "Longest answer in tokens, for requests that ask for no other length; absent: the backend's own."},
     {"file", KIND_TEXT, 0, AT(file),
-     .help = "ngram: the model file."},
+     .help = "ngram: the model file. With a model of the registry: what is served until its first version is there."},
     {"pace", KIND_DURATION, 0, AT(pace), .fallback = "0ms", .min = 0, .max = 60000,
      .help = "ngram: least time between two tokens of an answer, to make it look like a larger model's."},
+    {"cache", KIND_TEXT, 0, AT(cache), .fallback = "var/models",
+     .help = "ngram, with a model of the registry: the folder for its files, named by their SHA-256. Nodes and replicas may share it."},
+    {"cache_keep", KIND_INT, 0, AT(cache_keep), .fallback = "3", .min = 1, .max = 1000,
+     .help = "ngram, with a model of the registry: how many files stay in the cache, the latest used ones."},
     {"url", KIND_TEXT, 0, AT(url),
      .help = "openai: the base of its API, such as `http://127.0.0.1:8080/v1`. Proxies are not taken from the environment."},
     {"api_key", KIND_TEXT, KIND_SECRET, AT(api_key),
@@ -80,13 +85,61 @@ static bool is_given(const char *text)
     return text && text[0];
 }
 
+bool registry_uri_meant(const char *model)
+{
+    return model && strncmp(model, "models:", 7) == 0;
+}
+
+/* Names and aliases as MLflow has them: no slash and colon in a name; an alias of letters, digits, _ and -, which neither is
+ * "latest" nor looks like a version. */
+const char *registry_uri_read(const char *model, struct registry_uri *uri)
+{
+    static const char ALIAS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    *uri = (struct registry_uri){0};
+    if (strncmp(model, "models:/", 8) != 0 || model[8] == '/')
+        return "a model of the registry begins with models:/ and its name";
+    const char *name = model + 8, *end = name + strcspn(name, "@/"), *rest = *end ? end + 1 : end;
+    size_t len = (size_t) (end - name), most = *end == '@' ? sizeof uri->alias : sizeof uri->version;
+    if (!len || len >= sizeof uri->name || memchr(name, ':', len))
+        return "the name behind models:/ is empty, too long or has a colon";
+    if (!*rest)
+        return *end == '@' ? "the alias behind @ is missing" : "neither an alias nor a version is named";
+    if (strlen(rest) >= most)
+        return *end == '@' ? "the alias is too long" : "the version is no number";
+    snprintf(uri->name, sizeof uri->name, "%.*s", (int) len, name);
+    if (*end == '/') {
+        snprintf(uri->version, sizeof uri->version, "%s", rest);
+        return rest[0] == '0' || rest[strspn(rest, "0123456789")] ? "the version is no number" : NULL;
+    }
+    snprintf(uri->alias, sizeof uri->alias, "%s", rest);
+    bool reserved = strcmp(rest, "latest") == 0 || (rest[0] == 'v' && rest[1] && !rest[1 + strspn(rest + 1, "0123456789")]);
+    return rest[strspn(rest, ALIAS)] || reserved ? "that is no alias" : NULL;
+}
+
+static bool check_registry(const struct inference_options *o, struct kind_problem *problem)
+{
+    static const char FORMS[] = "write models:/NAME@ALIAS or models:/NAME/VERSION, such as models:/small@champion";
+    struct registry_uri uri;
+    const char *wrong = registry_uri_read(o->model, &uri);
+    if (wrong)
+        return complain(problem, "model", wrong, FORMS);
+    if (o->backend != BACKEND_NGRAM)
+        return complain(problem, "model", "only the backend ngram serves models of the registry",
+                        "model: the name at the backend, such as gpt-4o-mini; or backend: ngram");
+    if (!is_given(o->cache))
+        return complain(problem, "cache", "a model of the registry needs a folder for its files", "cache: var/models");
+    return true;
+}
+
 static bool check(const void *options, struct kind_problem *problem)
 {
     const struct inference_options *o = options;
+    if (registry_uri_meant(o->model) && !check_registry(o, problem))
+        return false;
     if (o->backend == BACKEND_NGRAM) {
-        if (!is_given(o->file))
+        if (!is_given(o->file) && !registry_uri_meant(o->model))
             return complain(problem, "backend", "the backend ngram needs a model file",
-                            "file: model.ngram; `lineshaft train` makes one from text");
+                            "file: model.ngram (`lineshaft train` makes one from text), or model: models:/NAME@ALIAS");
         if (is_given(o->url))
             return complain(problem, "url", "the backend ngram calls no server",
                             "leave out url, or say backend: openai");
@@ -107,6 +160,18 @@ static bool check(const void *options, struct kind_problem *problem)
     return true;
 }
 
+static const struct kind_wiring *wiring(const void *options)
+{
+    static const char *const GIVES[] = {"model.loaded", NULL}, *const ALIAS_ASKS[] = {"tracker.registered-models.get-alias", NULL},
+                      *const VERSION_ASKS[] = {"tracker.model-versions.get", NULL};
+    static const struct kind_wiring ALIAS = {GIVES, ALIAS_ASKS}, VERSION = {GIVES, VERSION_ASKS};
+    const struct inference_options *o = options;
+    struct registry_uri uri;
+    if (!registry_uri_meant(o->model) || registry_uri_read(o->model, &uri))
+        return NULL;
+    return uri.alias[0] ? &ALIAS : &VERSION;
+}
+
 const struct kind kind_inference = {
     .name = "inference",
     .summary = "a model: answers chat turns, from a model file or from a server with the OpenAI API",
@@ -114,11 +179,13 @@ const struct kind kind_inference = {
         "Serves the request chat.generate (docs/nodes/chat-generate.md): one chat turn, answered in parts as the "
         "tokens "
         "come. Several nodes and replicas with the same models share the work; the models that a node has are in its "
-        "`about`, where ingress finds them.",
+        "`about`, where ingress finds them. With a model of the registry it also watches the events about that model, asks the "
+        "tracker which version is meant, and gives model.loaded.",
     .options = OPTIONS,
     .options_size = sizeof(struct inference_options),
     .serves = SERVES,
     .slots = 64,
     .metrics = METRICS,
     .check = check,
+    .wiring = wiring,
 };

@@ -18,6 +18,7 @@ void models_fini(struct models *m)
         text_free(m->items[i].id);
         text_free(m->items[i].owned_by);
         text_free(m->items[i].version);
+        text_free(m->items[i].content);
     }
     free(m->items);
     *m = (struct models){0};
@@ -31,6 +32,7 @@ void models_add(struct models *m, const struct model *model)
     added->id = xstrdup(model->id);
     added->owned_by = xstrdup(model->owned_by);
     added->version = model->version ? xstrdup(model->version) : NULL;
+    added->content = model->content ? xstrdup(model->content) : NULL;
 }
 
 const struct model *models_find(const struct models *m, const char *id)
@@ -43,13 +45,15 @@ const struct model *models_find(const struct models *m, const char *id)
 
 static void pack(const struct model *m, struct buf *out)
 {
-    buf_pack_map(out, 3u + (m->version != NULL) + (m->context_length > 0) + (m->kind != NULL));
+    buf_pack_map(out, 3u + (m->version != NULL) + (m->content != NULL) + (m->context_length > 0) + (m->kind != NULL));
     buf_pair_str(out, "id", m->id);
     buf_pack_str(out, "created");
     buf_pack_int(out, m->created);
     buf_pair_str(out, "owned_by", m->owned_by);
     if (m->version)
         buf_pair_str(out, "version", m->version);
+    if (m->content)
+        buf_pair_str(out, "content", m->content);
     if (m->context_length > 0)
         buf_pair_uint(out, "context_length", (uint64_t) m->context_length);
     if (m->kind)

@@ -6,6 +6,7 @@
 /* The models that a node answers for. Zero-initialise. */
 struct model {
     const char *id, *owned_by, *version; /* version may be NULL */
+    const char *content;                 /* version of the content itself, if `version` is the registry's; may be NULL */
     const char *kind;                    /* "ngram" or NULL; a constant */
     int64_t created;                     /* seconds since 1970 */
     int64_t context_length;              /* 0: unknown */

@@ -95,7 +95,7 @@ static void settle(struct openai *o, bool answered, const struct ls_error *err)
         logger_put(LEVEL_WARN, "models-unknown", err->text, "url=%s", o->base);
     openai_noted(o, answered ? NULL : err);
     if (!answered && !in->models.count)
-        snprintf(in->unready, sizeof in->unready, "the node does not know its models yet: %.220s", err->text);
+        inference_waits(in, "the node does not know its models yet: %.220s", err->text);
     schedule(o, answered);
 }
 
@@ -151,8 +151,7 @@ void openai_models_open(struct openai *o)
     o->ask_again.fire = on_ask_again;
     o->ask_ms = ASK_MS_MIN;
     if (!options->model || !*options->model) {
-        snprintf(in->unready, sizeof in->unready,
-                 "the node does not know its models yet: the backend at %.150s has not answered", o->base);
+        inference_waits(in, "the node does not know its models yet: the backend at %.150s has not answered", o->base);
         ask(o);
         return;
     }

@@ -13,6 +13,8 @@ struct inference_options {
     int64_t context_length, max_tokens;
     const char *file;
     int64_t pace;
+    const char *cache;
+    int64_t cache_keep;
     const char *url, *api_key, *backend_model, *ca_file;
     int64_t models_every, connect_timeout, first_byte_timeout, stall_timeout, total_timeout;
 };
@@ -34,5 +36,14 @@ enum inference_metric {
 };
 
 extern const struct kind kind_inference;
+
+/* A model of the registry as MLflow names it: "models:/NAME@ALIAS" or "models:/NAME/VERSION". One of alias and version is "". */
+struct registry_uri {
+    char name[257], alias[256], version[11];
+};
+
+/* registry_uri_meant: does the option `model` mean the registry? registry_uri_read: NULL, or what is wrong with it. */
+bool registry_uri_meant(const char *model);
+const char *registry_uri_read(const char *model, struct registry_uri *uri);
 
 #endif
