@@ -11,7 +11,8 @@
     KIND(ingress)                                                                                                        \
     KIND(runner)                                                                                                         \
     KIND(scheduler)                                                                                                      \
-    KIND(tracker)
+    KIND(tracker)                                                                                                        \
+    KIND(wandb)
 
 extern const struct kind *const KINDS[]; /* NULL-terminated */
 
