@@ -26,7 +26,7 @@ void cli_overview(void);
 /* cli_unknown says that there is no command `name`, with the nearest one; returns CLI_USAGE. */
 int cli_unknown(const char *name);
 
-extern const struct cli_command CMD_BROKER, CMD_CHECK, CMD_CONSUMER, CMD_DLQ, CMD_EVALUATE, CMD_GRAPH, CMD_HELP, CMD_LOG,
-    CMD_NODE, CMD_PUB, CMD_REQ, CMD_STREAM, CMD_TAIL, CMD_TRAIN, CMD_UP, CMD_VERSION, CMD_WORKFLOW;
+extern const struct cli_command CMD_ARTIFACT, CMD_BROKER, CMD_CHECK, CMD_CONSUMER, CMD_DLQ, CMD_EVALUATE, CMD_GRAPH, CMD_HELP,
+    CMD_LOG, CMD_NODE, CMD_PUB, CMD_REQ, CMD_STREAM, CMD_TAIL, CMD_TRAIN, CMD_UP, CMD_VERSION, CMD_WORKFLOW;
 
 #endif

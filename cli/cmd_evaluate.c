@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/render.h"
 #include "cli/run_report.h"
+#include "cli/store.h"
 #include "lib/error.h"
 #include "lib/json.h"
 #include "lib/xmem.h"
@@ -102,16 +104,17 @@ static int publish(struct evaluate *e)
     return run_report_flush(&e->report);
 }
 
+/* `path`: NULL when the file does not stay. */
 static int put_outputs(const struct evaluate *e, const char *path)
 {
     struct ls_error err = {0};
-    char *whole = realpath(path, NULL);
+    char *whole = path ? realpath(path, NULL) : NULL;
     int result = e->run_id ? task_output("run_id", json_string(e->run_id), &err) : 0;
     if (result == 0)
         result = task_output("perplexity", json_real(ngram_measure_perplexity(&e->sum)), &err);
     if (result == 0)
         result = task_output("bits_per_character", json_real(ngram_measure_bits_per_character(&e->sum)), &err);
-    if (result == 0)
+    if (result == 0 && path)
         result = task_output("path", json_string(whole ? whole : path), &err);
     if (result == 0)
         result = task_output("name", json_string(e->info.name), &err);
@@ -119,22 +122,38 @@ static int put_outputs(const struct evaluate *e, const char *path)
     return result == 0 ? CLI_OK : bus_failed(&CMD_EVALUATE, &err);
 }
 
+/* The model in a file of this machine: where it is, or fetched from the store into *scratch. NULL after a message, *status set. */
+static char *find_model(const struct evaluate *e, char **scratch, int *status)
+{
+    struct store_call call = {&CMD_EVALUATE, &e->broker, !e->json && isatty(STDERR_FILENO)};
+    char *path = file_uri_path(e->model);
+    if (!store_has(e->model))
+        return path ? path : xstrdup(e->model);
+    *scratch = store_scratch(&CMD_EVALUATE);
+    path = *scratch ? xasprintf("%s/model", *scratch) : NULL;
+    *status = path ? store_get(&call, e->model, path) : CLI_FAILED;
+    if (*status == CLI_OK)
+        return path;
+    store_scratch_end(scratch);
+    free(path);
+    return NULL;
+}
+
 static int evaluate(struct evaluate *e, char **texts)
 {
     struct ls_error err = {0};
+    char *scratch = NULL;
     int status = e->run_id ? run_report_open(&e->report, &CMD_EVALUATE, &e->broker, e->run_id) : CLI_OK;
-    if (status != CLI_OK)
-        return status;
-    char *path = file_uri_path(e->model);
-    path = path ? path : xstrdup(e->model);
-    if (measure_file(e, path, texts, &err) < 0)
+    char *path = status == CLI_OK ? find_model(e, &scratch, &status) : NULL;
+    if (path && measure_file(e, path, texts, &err) < 0)
         status = bus_failed(&CMD_EVALUATE, &err);
     if (status == CLI_OK && e->run_id)
         status = publish(e);
     if (status == CLI_OK)
-        status = put_outputs(e, path);
+        status = put_outputs(e, scratch ? NULL : path);
     if (status == CLI_OK)
         print(e);
+    store_scratch_end(&scratch);
     free(path);
     return status;
 }
@@ -192,13 +211,13 @@ const struct cli_command CMD_EVALUATE = {
         "  lineshaft evaluate [--held-out PERCENT] [--run RUN_ID] [--metric-prefix TEXT] [--json] MODEL TEXT...\n"
         "\n"
         "DESCRIPTION\n"
-        "  MODEL is a file that `lineshaft train` made, as a path or a file: URI. TEXT is read as `train` reads it. "
-        "Prints\n"
+        "  MODEL is a file that `lineshaft train` made, as a path, a file: URI, or an mlflow-artifacts: URI: then it is fetched\n"
+        "  from the store, as `lineshaft artifact get` does. TEXT is read as `train` reads it. Prints\n"
         "  perplexity per token, which compares models of one vocabulary, and bits per character, which compares all;\n"
         "  lower is better. On text that the model was trained on it says little: see --held-out.\n"
         "\n"
         "  With --run the figures become metrics of that run of the tracker. As a task of a workflow it hands on\n"
-        "  run_id, perplexity, bits_per_character, path and name.\n"
+        "  run_id, perplexity, bits_per_character, path (not of a fetched one) and name.\n"
         "\n"
         "OPTIONS\n"
         "  --held-out PERCENT    Only the documents that `train --held-out PERCENT` does not train on, 1 to 50;\n"
@@ -214,5 +233,5 @@ const struct cli_command CMD_EVALUATE = {
         "  0  measured; with --run: the metrics are on record\n"
         "  1  failed; the reason is on standard error\n"
         "  2  wrong usage\n"
-        "  3  the broker cannot be reached (with --run)\n",
+        "  3  the broker cannot be reached (with --run, or for a model in the store), or the store\n",
 };

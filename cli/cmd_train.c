@@ -118,7 +118,10 @@ static void put_summary(struct train_command *c, const struct ngram_info *info)
 {
     struct buf *out = &c->line;
     buf_addf(out, "{\"step\":\"done\"");
-    json_put_pair(out, "file", ls_str(c->path));
+    if (c->run.scratch)
+        json_put_pair(out, "source", ls_str(c->run.source));
+    else
+        json_put_pair(out, "file", ls_str(c->path));
     json_put_pair(out, "name", ls_str(info->name));
     json_put_pair(out, "version", ls_str(info->version));
     buf_addf(out, ",\"order\":%u,\"vocabulary\":%u,\"ngrams\":[", info->order, info->vocabulary);
@@ -158,8 +161,9 @@ static void print_summary(const struct train_command *c, const struct ngram_corp
 {
     char size[RENDER_SHORT_SIZE], memory[RENDER_SHORT_SIZE];
     struct buf path = {0};
+    const char *place = c->run.scratch ? c->run.source : c->path;
     print_table(c, info);
-    render_harmless(&path, c->path, strlen(c->path));
+    render_harmless(&path, place, strlen(place));
     printf("trained on %zu documents (%llu tokens), measured on %zu others (%llu tokens)\n", corpus->count - corpus->held_out_count,
            (unsigned long long) info->training_tokens, corpus->held_out_count, (unsigned long long) info->held_out_tokens);
     printf("%s: model %s, version %s, %s; %.1f s, %s of memory\n", buf_text(&path), info->name, info->version,
@@ -266,9 +270,10 @@ static int train(struct train_command *c, char **paths)
     if (!info && err.text[0])
         fail(c, err.text);
     status = train_run_end(&c->run, info, c->path, corpus.read_bytes);
-    if (info && c->json)
+    bool sent = info && (!c->run.scratch || c->run.sha256[0]);
+    if (sent && c->json)
         put_summary(c, info);
-    else if (info)
+    else if (sent)
         print_summary(c, &corpus, info);
     ngram_trained_free(&trained);
     ngram_corpus_fini(&corpus);
@@ -359,6 +364,7 @@ static int run(int argc, char **argv)
     options_broker_init(&c.run.broker);
     int status = take_arguments(&c, argc, argv);
     c.progress = !c.json && isatty(STDERR_FILENO);
+    c.run.bar = c.progress;
     if (status == CLI_OK)
         status = train(&c, argv + optind);
     train_run_close(&c.run);
@@ -393,9 +399,11 @@ const struct cli_command CMD_TRAIN = {
         "  is in docs/nodes/ngram.md, the file's form in docs/model-format.md.\n"
         "\n"
         "  With --run the training is a run of the tracker: parameters, metrics with the order as their step, and how it\n"
-        "  ended go over the bus as run.> events; it waits until they are durable. Without -o the model is written among\n"
-        "  the run's files, where the tracker keeps those in a folder of this machine: there it can be registered. As a\n"
-        "  task of a workflow it hands on run_id, perplexity, path, name, and source, the model's URI among those files.\n"
+        "  ended go over the bus as run.> events; it waits until they are durable. Without -o the model goes among the\n"
+        "  run's files, which the tracker keeps in a folder of this machine or, as mlflow-artifacts:, in the store of an\n"
+        "  `artifacts` node: there it can be registered. As a task of a workflow it hands on run_id, perplexity, name,\n"
+        "  source (the model's URI among those files), and path or, from the store, sha256, which the run has as the tag\n"
+        "  lineshaft.model.sha256 too.\n"
         "\n"
         "OPTIONS\n"
         "  -o, --output FILE   Where the model goes; with --run and --name it may be left out.\n"

@@ -30,6 +30,7 @@ static const struct entry {
     {NULL, "Models"},
     {&CMD_TRAIN, NULL},
     {&CMD_EVALUATE, NULL},
+    {&CMD_ARTIFACT, NULL},
     {NULL, "Workflows"},
     {&CMD_WORKFLOW, NULL},
     {NULL, "Help"},

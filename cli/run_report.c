@@ -66,17 +66,22 @@ static void on_published(void *arg, const struct ls_published *result)
         note_failure(arg, result->err);
 }
 
-/* A body is msgpack: JSON has no NaN. */
+/* Within a task the event says what it belongs to: the trace, and the start of this try (docs/nodes/task-run.md names that event).
+ * A body is msgpack: JSON has no NaN. */
 static void tell(struct run_report *report, const char *topic, const struct buf *body)
 {
     struct ls_error err = {0};
+    const char *try = text_of("LINESHAFT_TRY");
+    char *cause = try ? xasprintf("%s.started", try) : NULL;
     struct ls_event event = {.topic = ls_str(topic),
                              .subject = ls_str(report->run_id),
                              .body = ls_bytes(body->data, body->len),
-                             .traceparent = ls_str(text_of("LINESHAFT_TRACEPARENT"))};
+                             .traceparent = ls_str(text_of("LINESHAFT_TRACEPARENT")),
+                             .causationid = ls_str(cause)};
     if (ls_publish(report->bus.client, &event, on_published, report, &err) < 0 ||
         ls_client_step(report->bus.client, 0, &err) < 0)
         note_failure(report, &err);
+    free(cause);
 }
 
 static void add_optional(struct buf *body, uint16_t *pairs, const char *key, const char *text)
@@ -158,6 +163,17 @@ void run_report_metric(struct run_report *report, const char *key, double value,
     buf_fini(&body);
 }
 
+void run_report_tag(struct run_report *report, const char *key, const char *value)
+{
+    struct buf body = {0};
+    buf_pack_map(&body, 3);
+    buf_pair_str(&body, "run_id", report->run_id);
+    buf_pair_str(&body, "key", key);
+    buf_pair_str(&body, "value", value);
+    tell(report, "run.tag", &body);
+    buf_fini(&body);
+}
+
 void run_report_end(struct run_report *report, const char *status)
 {
     struct buf body = {0};
@@ -234,21 +250,34 @@ static int hex(char c)
     return at ? (int) (at - digits) : -1;
 }
 
+char *uri_decoded(const char *text)
+{
+    char *plain = xstrdup(text), *out = plain;
+    for (const char *in = text; *in; in++) {
+        bool escape = in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0;
+        *out++ = escape ? (char) (hex(in[1]) << 4 | hex(in[2])) : *in;
+        in += escape ? 2 : 0;
+    }
+    *out = '\0';
+    return plain;
+}
+
+void uri_encode(struct buf *out, const char *text, bool slashes)
+{
+    for (const char *c = text; *c; c++) {
+        bool plain = (*c >= '0' && *c <= '9') || ((*c | 32) >= 'a' && (*c | 32) <= 'z') || strchr("-._~", *c) ||
+                     (slashes && *c == '/');
+        buf_addf(out, plain ? "%c" : "%%%02X", (unsigned char) *c);
+    }
+}
+
 char *file_uri_path(const char *uri)
 {
     static const char *const BEGINNINGS[] = {"file://localhost/", "file:///", "file:/"};
     for (size_t i = 0; i < sizeof BEGINNINGS / sizeof BEGINNINGS[0]; i++) {
         size_t len = strlen(BEGINNINGS[i]);
-        if (strncmp(uri, BEGINNINGS[i], len) != 0)
-            continue;
-        char *path = xstrdup(uri + len - 1), *out = path;
-        for (const char *in = path; *in; in++) {
-            bool escape = in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0;
-            *out++ = escape ? (char) (hex(in[1]) << 4 | hex(in[2])) : *in;
-            in += escape ? 2 : 0;
-        }
-        *out = '\0';
-        return path;
+        if (strncmp(uri, BEGINNINGS[i], len) == 0)
+            return uri_decoded(uri + len - 1);
     }
     return NULL;
 }

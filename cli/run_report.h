@@ -28,6 +28,7 @@ void run_report_close(struct run_report *report);
  * workflow this is, if it is one. Takes `params` over: an object of texts and whole numbers. */
 void run_report_create(struct run_report *report, const char *experiment, const char *name, json_t *params);
 void run_report_metric(struct run_report *report, const char *key, double value, int64_t step);
+void run_report_tag(struct run_report *report, const char *key, const char *value);
 /* run_report_end tells the run's end: status FINISHED or FAILED. */
 void run_report_end(struct run_report *report, const char *status);
 
@@ -38,6 +39,10 @@ int run_report_flush(struct run_report *report);
  * TIMEOUT or what the tracker says. */
 json_t *run_report_known(struct run_report *report, bool ended, struct ls_error *err);
 
+/* uri_decoded: a part of a URI without its percent escapes (RFC 3986); the caller's to free. uri_encode appends text with them;
+ * slashes stay where they may. */
+char *uri_decoded(const char *text);
+void uri_encode(struct buf *out, const char *text, bool slashes);
 /* file_uri_path: the path in a file: URI of this machine (RFC 8089), the caller's to free; NULL: it is none.
  * Files of runs and versions of models have such. */
 char *file_uri_path(const char *uri);

@@ -8,11 +8,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/store.h"
 #include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/xmem.h"
 
 #define MODEL_FOLDER "model" /* among the run's files */
+#define TAG_SHA256 "lineshaft.model.sha256"
 
 /* The share of the work that is done: reading is little, counting and measuring are each a half of the rest. */
 #define FRACTION_READ 0.1
@@ -59,41 +61,75 @@ static int make_folders(char *path, struct ls_error *err)
     return 0;
 }
 
-/* As a segment of a URI (RFC 3986). */
-static void add_segment(struct buf *out, const char *text)
+/* Where the files of the run are, as the tracker says; the caller's. NULL with *err. */
+static char *files_of(struct train_run *run, struct ls_error *err)
 {
-    for (const char *c = text; *c; c++) {
-        bool plain = (*c >= '0' && *c <= '9') || ((*c | 32) >= 'a' && (*c | 32) <= 'z') || strchr("-._~", *c);
-        buf_addf(out, plain ? "%c" : "%%%02X", (unsigned char) *c);
-    }
+    json_auto_t *info = run_report_known(&run->report, false, err);
+    const char *root = json_string_value(json_object_get(info, "artifact_uri"));
+    if (!info)
+        error_wrap(err, "where should the model go? Without -o FILE the tracker says it");
+    else if (!root)
+        error_set(err, "BAD_VALUE", "the tracker does not say where the files of the run are: say -o FILE");
+    return root ? xstrdup(root) : NULL;
+}
+
+static int place_in_folder(struct train_run *run, const char *root, const char *name, struct ls_error *err)
+{
+    char *folder = file_uri_path(root);
+    if (!folder)
+        return error_set(err, "BAD_VALUE",
+                         "the files of the run are neither in a folder of this machine nor in the artifact store (%s): say -o FILE",
+                         root);
+    run->path = xasprintf("%s/" MODEL_FOLDER "/%s.ngram", folder, name);
+    free(folder);
+    return make_folders(run->path, err);
+}
+
+static int place_on_the_way(struct train_run *run, const char *name)
+{
+    run->scratch = store_scratch(&CMD_TRAIN);
+    if (run->scratch)
+        run->path = xasprintf("%s/%s.ngram", run->scratch, name);
+    return run->scratch ? CLI_OK : CLI_FAILED;
 }
 
 int train_run_place(struct train_run *run, const char *name)
 {
     struct ls_error err = {0};
     struct buf source = {0};
-    json_auto_t *info = run_report_known(&run->report, false, &err);
-    const char *root = json_string_value(json_object_get(info, "artifact_uri"));
-    char *folder = root ? file_uri_path(root) : NULL;
-    int result = 0;
-    if (!info)
-        result = error_wrap(&err, "where should the model go? Without -o FILE the tracker says it");
-    else if (!folder)
-        result =
-            error_set(&err, "BAD_VALUE", "the files of the run are not in a folder of this machine (%s): say -o FILE",
-                      root ? root : "");
-    if (result == 0) {
-        run->path = xasprintf("%s/" MODEL_FOLDER "/%s.ngram", folder, name);
-        buf_addf(&source, "%s/" MODEL_FOLDER "/", root);
-        add_segment(&source, name);
-        run->source = xasprintf("%s.ngram", buf_text(&source));
-        result = strchr(name, '/') ? error_set(&err, "BAD_VALUE",
-                                               "the name of a model of a run has no /: give it another with --name")
-                                   : make_folders(run->path, &err);
-    }
+    char *root = files_of(run, &err);
+    if (!root)
+        return bus_failed(&CMD_TRAIN, &err);
+    buf_addf(&source, "%s/" MODEL_FOLDER "/", root);
+    uri_encode(&source, name, false);
+    run->source = xasprintf("%s.ngram", buf_text(&source));
     buf_fini(&source);
-    free(folder);
-    return result == 0 ? CLI_OK : bus_failed(&CMD_TRAIN, &err);
+    int status = CLI_OK;
+    if (strchr(name, '/'))
+        error_set(&err, "BAD_VALUE", "the name of a model of a run has no /: give it another with --name");
+    else if (store_has(root))
+        status = place_on_the_way(run, name);
+    else
+        place_in_folder(run, root, name, &err);
+    free(root);
+    return err.name[0] ? bus_failed(&CMD_TRAIN, &err) : status;
+}
+
+/* The file goes to the store, and the run has a tag that says which content it was. */
+static int send_model(struct train_run *run)
+{
+    struct store_call call = {&CMD_TRAIN, &run->broker, run->bar};
+    json_t *object = NULL;
+    task_progress(FRACTION_READ + 2 * FRACTION_HALF, "storing the model");
+    int status = store_put(&call, run->path, run->source, run->report.run_id, &object);
+    const char *sum = json_string_value(json_object_get(object, "sha256"));
+    snprintf(run->sha256, sizeof run->sha256, "%s", sum ? sum : "");
+    if (status == CLI_OK)
+        run_report_tag(&run->report, TAG_SHA256, run->sha256);
+    else
+        fprintf(stderr, "lineshaft train: the model was not stored as %s\n", run->source);
+    json_decref(object);
+    return status;
 }
 
 static void report_step(struct train_run *run, const struct ngram_step *step)
@@ -136,10 +172,12 @@ static int put_outputs(const struct train_run *run, const struct ngram_info *inf
         result = task_output("run_id", json_string(run->report.run_id), &err);
     if (result == 0 && info->held_out_tokens)
         result = task_output("perplexity", json_real(info->perplexity[info->order - 1]), &err);
-    if (result == 0)
+    if (result == 0 && !run->scratch)
         result = task_output("path", json_string(whole ? whole : path), &err);
     if (result == 0 && run->source)
         result = task_output("source", json_string(run->source), &err);
+    if (result == 0 && run->sha256[0])
+        result = task_output("sha256", json_string(run->sha256), &err);
     if (result == 0)
         result = task_output("name", json_string(info->name), &err);
     free(whole);
@@ -158,7 +196,10 @@ static void wait_until_known(struct train_run *run)
 
 int train_run_end(struct train_run *run, const struct ngram_info *info, const char *path, uint64_t read_bytes)
 {
-    int status = CLI_OK;
+    int status = info && run->scratch ? send_model(run) : CLI_OK;
+    int stored = status;
+    if (status != CLI_OK)
+        info = NULL;
     if (run->wanted) {
         run_report_metric(&run->report, "bytes_read", (double) read_bytes, 0);
         run_report_metric(&run->report, "seconds", (double) (clock_mono_ms() - run->started_ms) / 1000, 0);
@@ -169,12 +210,13 @@ int train_run_end(struct train_run *run, const struct ngram_info *info, const ch
     }
     if (status == CLI_OK && info)
         status = put_outputs(run, info, path);
-    return status;
+    return status != CLI_OK ? status : stored;
 }
 
 void train_run_close(struct train_run *run)
 {
     run_report_close(&run->report);
+    store_scratch_end(&run->scratch);
     free(run->path);
     free(run->source);
 }

@@ -17,6 +17,9 @@ struct train_run {
     uint32_t order;
     int64_t started_ms;
     char *path, *source; /* train_run_place: the file among the run's, and its URI */
+    char *scratch;       /* not NULL: `path` lies here, on its way to `source` in the artifact store */
+    char sha256[65];     /* of the stored model; "" */
+    bool bar;            /* a progress bar on the terminal while it is sent */
 };
 
 /* What the run's parameters say. */
@@ -27,8 +30,8 @@ struct train_settings {
 };
 
 /* train_run_place finds where the model goes when it is to lie among the run's files: run->path and
- * run->source, folders made. The tracker says where those are; it must be a folder of this machine. 0, or the
- * exit status after a message; only after train_run_begin.
+ * run->source, folders made. The tracker says where those are: a folder of this machine, or the artifact store, then
+ * train_run_end sends the file there. 0, or the exit status after a message; only after train_run_begin.
  *
  * train_run_begin connects and tells that the run began: 0, or the exit status after a message. The rest do
  * nothing but tell the runner how far it is when no run is wanted. train_run_step: an order was counted or

@@ -37,7 +37,7 @@ def test_a_training_is_a_run_with_parameters_metrics_and_an_end(bus, text, tmp_p
                  LINESHAFT_TRACEPARENT=f"00-{TRACE}-00f067aa0ba902b7-01", **TASK)
     all_events = events(bus)
     assert {event["data"]["run_id"] for event in all_events} == {done["run_id"]} and re.fullmatch("[0-9a-f]{32}", done["run_id"])
-    assert {event["traceparent"][3:35] for event in all_events} == {TRACE}
+    assert {(event["traceparent"][3:35], event["causationid"]) for event in all_events} == {(TRACE, "t1.started")}
     assert all_events[0]["topic"] == "run.created" and all_events[-1]["topic"] == "run.updated"
     made = all_events[0]["data"]
     assert (made["experiment_name"], made["run_name"], made["status"], made["source_type"]) == ("rules", "little", "RUNNING", "JOB")
@@ -119,7 +119,7 @@ def test_without_a_file_the_model_lies_among_the_runs_own(bus, text, tmp_path):
 
 
 @pytest.mark.parametrize("info, words", [
-    ({"status": "RUNNING", "artifact_uri": "s3://bucket/1/r1"}, "not in a folder of this machine (s3://bucket/1/r1): say -o FILE"),
+    ({"status": "RUNNING", "artifact_uri": "s3://bucket/1/r1"}, "nor in the artifact store (s3://bucket/1/r1): say -o FILE"),
     ({"status": "RUNNING", "artifact_uri": "file:///proc/no"}, "cannot make the folder /proc/no"),
     (None, "the tracker does not know the run"),
 ])

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where artifacts are reached: an ingress that was named, or the door of which an `artifacts` node says where it is
+ * (docs/decisions/038). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/artifact.h"
+#include "cli/bus.h"
+#include "lib/error.h"
+#include "lib/xmem.h"
+
+#define UNIX_PREFIX "unix:"
+#define HTTP_HINT "name an ingress with --http URL or LINESHAFT_HTTP_URL"
+
+static const char *text_of(const char *variable)
+{
+    const char *text = getenv(variable);
+    return text && *text ? text : NULL;
+}
+
+static bool is_url(const char *text)
+{
+    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+}
+
+static void set_authorization(struct door *door, const char *variable)
+{
+    const char *token = text_of(variable);
+    if (token)
+        door->authorization = xasprintf("Authorization: Bearer %s", token);
+}
+
+static void set_base(struct door *door, const char *url)
+{
+    size_t len = strlen(url);
+    while (len && url[len - 1] == '/')
+        len--;
+    door->base = xstrndup(url, len);
+    door->name = xstrdup(door->base);
+}
+
+/* ---- the broker's list of services ---- */
+
+static bool is_of_artifacts(struct mp_slice topic)
+{
+    return topic.len >= 10 && memcmp(topic.data, "artifacts.", 10) == 0;
+}
+
+/* A door as a worker tells it: is it one that can be reached from here? If not, *err says why. */
+static bool take_address(struct door *door, const char *address, struct ls_error *err)
+{
+    struct stat st;
+    if (strncmp(address, UNIX_PREFIX, sizeof UNIX_PREFIX - 1) == 0) {
+        const char *path = address + sizeof UNIX_PREFIX - 1;
+        errno = 0;
+        if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && access(path, W_OK) == 0) {
+            door->socket = xstrdup(path);
+            door->base = xstrdup("http://localhost");
+            door->name = xasprintf("the door %s", path);
+            return true;
+        }
+        error_set(err, "UNREACHABLE",
+                  errno == EACCES ? "the artifacts' door %s is for another user of this machine: " HTTP_HINT
+                                  : "the artifacts' door is the unix socket %s, which this machine does not have: " HTTP_HINT,
+                  path);
+    } else if (is_url(address) && text_of("LINESHAFT_TOKEN")) {
+        set_base(door, address);
+        set_authorization(door, "LINESHAFT_TOKEN");
+        return true;
+    } else if (is_url(address)) {
+        error_set(err, "FORBIDDEN", "the artifacts' door %s is for nodes of the topology, which have LINESHAFT_TOKEN: " HTTP_HINT,
+                  address);
+    } else {
+        error_set(err, "UNREACHABLE", "the artifacts' door \"%.200s\" is of a kind that is not known here: " HTTP_HINT, address);
+    }
+    return false;
+}
+
+static bool take_workers(struct door *door, struct mp service, struct ls_error *err)
+{
+    uint32_t count;
+    struct mp workers = bus_list(service, "workers", &count);
+    for (; count; count--) {
+        struct mp about;
+        struct mp_slice text = {"", 0};
+        if (mp_peek(&workers) == MP_MAP && mp_find(workers, "about", &about) && mp_peek(&about) == MP_MAP)
+            text = bus_text(about, "http");
+        char *address = xstrndup(text.data, text.len);
+        bool taken = *address && take_address(door, address, err);
+        free(address);
+        if (taken || !mp_skip(&workers))
+            return taken;
+    }
+    return false;
+}
+
+static int take_services(struct door *door, const struct bus *bus, struct mp reply, struct ls_error *err)
+{
+    uint32_t count;
+    struct mp services = bus_list(reply, "services", &count);
+    for (; count; count--) {
+        if (mp_peek(&services) == MP_MAP && is_of_artifacts(bus_text(services, "topic")) && take_workers(door, services, err))
+            return 0;
+        if (!mp_skip(&services))
+            break;
+    }
+    return err->name[0] ? -1
+                        : error_set(err, "NO_RESPONDER", "no `artifacts` node is on the bus at %s: add one to the topology, or " HTTP_HINT,
+                                    ls_client_url(bus->client));
+}
+
+static int ask_bus(struct door *door, const struct options_broker *broker)
+{
+    struct bus bus;
+    struct ls_error err = {0};
+    char *reply = NULL;
+    size_t len = 0;
+    int status = bus_open(&bus, &ARTIFACT, broker, NULL);
+    if (status == CLI_OK)
+        status = bus_adm(&bus, &(struct bus_adm){.op = "services"}, &reply, &len);
+    if (status == CLI_OK && take_services(door, &bus, mp_over(reply, len), &err) < 0)
+        status = artifact_failed(&err);
+    free(reply);
+    bus_close(&bus);
+    return status;
+}
+
+int door_find(struct door *door, const char *http, const struct options_broker *broker)
+{
+    if (!http)
+        return ask_bus(door, broker);
+    if (!is_url(http))
+        return options_usage(&ARTIFACT, "--http: \"%s\" is no URL such as http://127.0.0.1:7480", http);
+    set_base(door, http);
+    set_authorization(door, "LINESHAFT_API_KEY");
+    return CLI_OK;
+}
+
+void door_fini(struct door *door)
+{
+    free(door->base);
+    free(door->socket);
+    free(door->authorization);
+    free(door->name);
+}
