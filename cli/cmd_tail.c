@@ -291,7 +291,8 @@ static int show_trace(struct tail *t)
 {
     int status = tail_search(t);
     if (status == CLI_OK && t->trace.count == 0 && !t->follow) {
-        fprintf(stderr, "lineshaft tail: nothing stored belongs to \"%s\": it is the id of no trace, event, chat or request\n",
+        fprintf(stderr, "lineshaft tail: nothing stored belongs to \"%s\": it is the id of no trace, event, chat, request"
+                " or run\n",
                 t->trace.asked);
         status = CLI_FAILED;
     }
@@ -370,6 +371,11 @@ const struct cli_command CMD_TAIL = {
         "  with the time since the trace began, the time since its parent, the node that published it, and what it says.\n"
         "  A chat with several turns has a tree for each. With -f it goes on with events that come later.\n"
         "\n"
+        "  The run of a workflow has its tasks below it, each with what it did: the run that it logged, the artifacts and model\n"
+        "  versions that it made, the workers that loaded them, the workflows that these started, and what went to W&B.\n"
+        "  Values of a run and reports of progress that follow each other stand in one line, with their number; --body full\n"
+        "  and --json show them all.\n"
+        "\n"
         "OPTIONS\n"
         "  --since WHEN     From then on: so long ago (10m, 2h), or a time (2026-11-23, 2026-11-23T10:00:00Z).\n"
         "  --last N         The last N that match.\n"
@@ -380,7 +386,8 @@ const struct cli_command CMD_TAIL = {
         "  --no-follow      End with what is stored; alone, the same as --all.\n"
         "  --subject TEXT   Only events with this subject.\n"
         "  --trace ID       The story of one thing, by any id of it: of a trace (or a traceparent), an event, a chat (its\n"
-        "                   subject), or a request (x-request-id, correlationid).\n"
+        "                   subject), a request (x-request-id, correlationid), the run of a workflow (WORKFLOW/RUN, or\n"
+        "                   RUN alone: the newest of that name), or a run of the tracker or of W&B.\n"
         "  -n, --count N    End after N events.\n"
         "  --body HOW       none, short (cut at the width of the terminal; the default), full (indented, below the line).\n"
         "  --fields LIST    Only these, tabs between them: stream, seq, body, body.KEY, or any attribute (time, id, ...).\n"
@@ -394,6 +401,7 @@ const struct cli_command CMD_TAIL = {
         "  lineshaft tail chat.completed --last 5 --body full\n"
         "  lineshaft tail run.metric --no-follow --fields time,subject,body.key,body.value\n"
         "  lineshaft tail --trace 4bf92f3577b34da6a3ce929d0e0e4736\n"
+        "  lineshaft tail --trace train/r1\n"
         "\n"
         OPTIONS_EXIT_USAGE,
 };

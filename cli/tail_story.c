@@ -1,42 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an event says, in one line: of the chat events what a reader wants to know, of others the body. */
-#include <jansson.h>
+/* What an event says, in one line: which teller knows its topic, and what the tellers share. Of other topics the body. */
+#include <math.h>
 #include <string.h>
 
+#include "cli/story.h"
 #include "cli/tail.h"
 
 #define WORDS_COLUMNS 60 /* of a message that is quoted */
+#define VALUE_COLUMNS 80
+#define PAIRS_MAX 12
 #define BODY_BYTES 400
 
-/* ---- small readers ---- */
+/* ---- what the tellers share ---- */
 
-static const char *text_at(const json_t *body, const char *key)
+const char *story_text(const json_t *body, const char *key)
 {
     const char *text = json_string_value(json_object_get(body, key));
     return text && *text ? text : NULL;
 }
 
-/* A non-negative number, or -1. */
-static double number_at(const json_t *body, const char *key)
+double story_number(const json_t *body, const char *key)
 {
     const json_t *value = json_object_get(body, key);
     return json_is_number(value) && json_number_value(value) >= 0 ? json_number_value(value) : -1;
 }
 
-static void put_text(struct buf *out, const char *text)
+void story_put_text(struct buf *out, const char *text)
 {
     if (text)
         render_harmless(out, text, strlen(text));
 }
 
-static void put_ms(struct buf *out, double ms)
+void story_put_ms(struct buf *out, double ms)
 {
     char text[RENDER_SHORT_SIZE];
     buf_addf(out, "%s", ms < 1e12 ? render_duration((int64_t) (ms * 1000), text) : "very long");
 }
 
-/* The beginning of a text in quotes, white space made single. */
-static void put_words(struct buf *out, const struct buf *text)
+void story_put_words(struct buf *out, const struct buf *text)
 {
     struct buf plain = {0};
     for (size_t i = 0; i < text->len && plain.len < 4 * WORDS_COLUMNS; i++) {
@@ -56,176 +57,136 @@ static void put_words(struct buf *out, const struct buf *text)
     buf_fini(&plain);
 }
 
-/* ---- the chat events ---- */
-
-/* A message's content: text, or a list of parts; false if there is none (it may be withheld). */
-static bool message_text(const json_t *message, struct buf *text)
+void story_put_more(struct buf *out, const char *before, const char *text)
 {
-    const json_t *content = json_object_get(message, "content"), *part;
-    size_t i;
-    if (json_is_string(content))
-        buf_add(text, json_string_value(content), json_string_length(content));
-    json_array_foreach(content, i, part) {
-        const char *words = text_at(part, "text"), *type = text_at(part, "type");
-        buf_addf(text, "%s", i ? " " : "");
-        if (words)
-            buf_add(text, words, strlen(words));
-        else
-            buf_addf(text, "[%.40s]", type ? type : "?");
-    }
-    return text->len > 0;
+    if (!text)
+        return;
+    buf_addf(out, "%s", before);
+    story_put_text(out, text);
 }
 
-static void tell_request(const json_t *body, struct buf *out)
+static void put_lasted(const json_t *body, const char *before, struct buf *out)
 {
-    const json_t *messages = json_object_get(body, "messages"), *asked = NULL;
-    size_t count = json_array_size(messages);
-    for (size_t i = count; i-- > 0 && !asked;) {
-        const char *role = text_at(json_array_get(messages, i), "role");
-        if (role && strcmp(role, "user") == 0)
-            asked = json_array_get(messages, i);
-    }
-    if (text_at(body, "model")) {
-        put_text(out, text_at(body, "model"));
-        buf_addf(out, ", ");
-    }
-    buf_addf(out, "%zu message%s", count, count == 1 ? "" : "s");
-    if (number_at(body, "retry_count") > 0)
-        buf_addf(out, ", retry %.0f", number_at(body, "retry_count"));
+    double ms = story_number(body, "duration_ms");
+    if (ms < 0)
+        return;
+    buf_addf(out, "%s", before);
+    story_put_ms(out, ms);
+}
+
+void story_put_after(const json_t *body, struct buf *out)
+{
+    put_lasted(body, ", after ", out);
+}
+
+void story_put_took(const json_t *body, struct buf *out)
+{
+    put_lasted(body, ", took ", out);
+}
+
+void story_put_value(struct buf *out, const json_t *value)
+{
     struct buf text = {0};
-    if (message_text(asked, &text)) {
-        buf_addf(out, ": ");
-        put_words(out, &text);
-    } else if (asked) {
-        buf_addf(out, ", text not recorded");
+    if (json_is_string(value)) {
+        render_harmless(&text, json_string_value(value), json_string_length(value));
+    } else if (json_is_real(value)) {
+        double number = json_real_value(value);
+        bool whole = fabs(number) < 1e15 && floor(number) == number;
+        buf_addf(&text, whole ? "%.0f" : fabs(number) >= 1000 ? "%.1f" : "%.4g", number);
+    } else if (value) {
+        char *json = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        story_put_text(&text, json);
+        free(json);
     }
+    render_cut(&text, VALUE_COLUMNS);
+    buf_add(out, text.data, text.len);
     buf_fini(&text);
 }
 
-/* "40 tokens"; behind the sign ~ when they are an estimate. The number, or -1. */
-static double put_tokens(const json_t *body, struct buf *out)
+void story_put_pairs(struct buf *out, const char *before, const json_t *object)
 {
-    const json_t *usage = json_object_get(body, "usage");
-    double tokens = number_at(usage, "completion_tokens");
-    if (tokens >= 0)
-        buf_addf(out, ", %s%.0f token%s", json_is_true(json_object_get(usage, "estimated")) ? "~" : "", tokens, tokens == 1 ? "" : "s");
-    return tokens;
+    const char *key;
+    const json_t *value;
+    size_t count = 0;
+    json_object_foreach((json_t *) (uintptr_t) object, key, value)
+    {
+        buf_addf(out, "%s", count ? ", " : before);
+        if (++count > PAIRS_MAX) {
+            buf_addf(out, "…");
+            break;
+        }
+        story_put_text(out, key);
+        buf_addf(out, "=");
+        if (json_is_object(value) || json_is_array(value))
+            buf_addf(out, "%s", json_is_object(value) ? "{…}" : "[…]");
+        else
+            story_put_value(out, value);
+    }
 }
 
-/* How fast the answer was written once it had begun; without that moment, over the whole time. */
-static void put_rate(struct buf *out, double tokens, double first_ms, double all_ms)
+void story_put_version(struct buf *out, const char *before, const json_t *version)
 {
-    double count = first_ms >= 0 ? tokens - 1 : tokens, ms = first_ms >= 0 ? all_ms - first_ms : all_ms;
-    if (count > 0 && ms > 0)
-        buf_addf(out, count / ms >= 0.01 ? ", %.0f tokens/s" : ", %.1f tokens/s", 1000 * count / ms);
-}
-
-static void put_version(const json_t *body, struct buf *out)
-{
-    const json_t *version = json_object_get(body, "version");
-    if (json_is_integer(version))
-        buf_addf(out, " version %lld", (long long) json_integer_value(version));
-    if (!text_at(body, "version"))
+    if (!json_is_integer(version) && !(json_is_string(version) && json_string_length(version)))
         return;
-    buf_addf(out, " version ");
-    put_text(out, text_at(body, "version"));
+    buf_addf(out, "%s", before);
+    story_put_value(out, version);
 }
 
-static void tell_completed(const json_t *body, struct buf *out)
+/* ---- telling ---- */
+
+static const struct teller *const FAMILIES[] = {STORY_CHAT, STORY_WORK, STORY_RUN, STORY_MODEL};
+
+static const struct teller *teller_of(struct ls_slice topic)
 {
-    double all_ms = number_at(body, "duration_ms"), first_ms = number_at(body, "first_token_ms");
-    const char *finish = text_at(body, "finish_reason"), *worker = text_at(body, "worker");
-    put_text(out, text_at(body, "model"));
-    put_version(body, out);
-    if (worker) {
-        buf_addf(out, " on ");
-        put_text(out, worker);
-    }
-    if (all_ms >= 0) {
-        buf_addf(out, ", took ");
-        put_ms(out, all_ms);
-    }
-    if (first_ms >= 0) {
-        buf_addf(out, ", first token after ");
-        put_ms(out, first_ms);
-    }
-    put_rate(out, put_tokens(body, out), first_ms, all_ms);
-    if (finish && strcmp(finish, "stop") != 0) {
-        buf_addf(out, ", ended by ");
-        put_text(out, finish);
-    }
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++)
+        for (const struct teller *teller = FAMILIES[i]; teller->topic; teller++)
+            if (ls_slice_is(topic, teller->topic))
+                return teller;
+    return NULL;
 }
-
-static void put_after(const json_t *body, struct buf *out)
-{
-    double ms = number_at(body, "duration_ms");
-    if (ms < 0)
-        return;
-    buf_addf(out, ", after ");
-    put_ms(out, ms);
-}
-
-static void tell_failed(const json_t *body, struct buf *out)
-{
-    const char *code = text_at(body, "code");
-    double status = number_at(body, "status");
-    put_text(out, code);
-    if (status > 0)
-        buf_addf(out, "%s%.0f", code ? " " : "", status);
-    buf_addf(out, "%s", code || status > 0 ? ": " : "");
-    put_text(out, text_at(body, "error"));
-    put_after(body, out);
-    if (json_is_true(json_object_get(body, "partial")))
-        buf_addf(out, ", part of the answer had gone out");
-    put_tokens(body, out);
-}
-
-static void tell_cancelled(const json_t *body, struct buf *out)
-{
-    put_text(out, text_at(body, "reason") ? text_at(body, "reason") : "given up");
-    put_after(body, out);
-    put_tokens(body, out);
-}
-
-static void tell_feedback(const json_t *body, struct buf *out)
-{
-    const char *comment = text_at(body, "comment");
-    const json_t *score = json_object_get(body, "score");
-    put_text(out, text_at(body, "rating"));
-    if (json_is_number(score))
-        buf_addf(out, ", score %g", json_number_value(score));
-    if (text_at(body, "reason")) {
-        buf_addf(out, ", ");
-        put_text(out, text_at(body, "reason"));
-    }
-    if (comment) {
-        struct buf text = {0};
-        buf_addf(&text, "%s", comment);
-        buf_addf(out, ": ");
-        put_words(out, &text);
-        buf_fini(&text);
-    }
-}
-
-static const struct teller {
-    const char *topic;
-    void (*tell)(const json_t *body, struct buf *out);
-} TELLERS[] = {
-    {"chat.request", tell_request},     {"chat.completed", tell_completed}, {"chat.failed", tell_failed},
-    {"chat.cancelled", tell_cancelled}, {"chat.feedback", tell_feedback},
-};
 
 void story_put(const struct ls_event *event, struct buf *out)
 {
-    for (size_t i = 0; i < sizeof TELLERS / sizeof TELLERS[0]; i++) {
-        json_t *body = ls_slice_is(event->topic, TELLERS[i].topic) ? event_body_json(event) : NULL;
-        if (json_is_object(body)) {
-            TELLERS[i].tell(body, out);
-            json_decref(body);
-            return;
-        }
-        json_decref(body);
+    const struct teller *teller = teller_of(event->topic);
+    json_auto_t *body = teller ? event_body_json(event) : NULL;
+    if (json_is_object(body)) {
+        teller->tell(body, out);
+        return;
     }
     render_body(out, event->body.data, event->body.len, BODY_BYTES);
     render_cut(out, BODY_BYTES);
+}
+
+/* ---- several in one line ---- */
+
+static const char *const FOLDED[] = {"run.metric", "run.param", "task.progress", "wandb.synced", "wandb.metric"};
+
+bool story_folds(const struct ls_event *a, const struct ls_event *b)
+{
+    if (a->subject.len != b->subject.len || (a->subject.len && memcmp(a->subject.data, b->subject.data, a->subject.len) != 0))
+        return false;
+    for (size_t i = 0; i < sizeof FOLDED / sizeof *FOLDED; i++)
+        if (ls_slice_is(a->topic, FOLDED[i]) && ls_slice_is(b->topic, FOLDED[i]))
+            return true;
+    return false;
+}
+
+void story_put_fold(const struct ls_event *const *events, size_t count, struct buf *out)
+{
+    const struct ls_event *last = events[count - 1];
+    json_auto_t *bodies = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *body = event_body_json(events[i]);
+        if (json_is_object(body))
+            json_array_append(bodies, body);
+        json_decref(body);
+    }
+    if (ls_slice_is(last->topic, "run.metric") || ls_slice_is(last->topic, "wandb.metric"))
+        story_fold_metrics(bodies, out);
+    else if (ls_slice_is(last->topic, "run.param"))
+        story_fold_params(bodies, out);
+    else if (ls_slice_is(last->topic, "task.progress"))
+        story_fold_progress(bodies, out);
+    else
+        story_put(last, out); /* each says how far it is: the last tells all */
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A trace as a tree: an event hangs below the one that its causationid names, else below the request that it is about, else
- * below the first one of its span; siblings stand in the order of time. */
+/* A trace as a tree (tail_link.c says what hangs below what), as text and as JSON; siblings stand in the order of time. Rows of the
+ * same kind, as a run's values are, stand in one line unless bodies are shown. */
 #include "cli/tail.h"
 
 #include <stdio.h>
@@ -11,13 +11,8 @@
 #include "lib/json.h"
 #include "lib/xmem.h"
 
-#define DEPTH_MAX 64
 #define STORY_COLUMNS_MIN 10
 #define TIME_COLUMNS 9
-#define TOPIC_COLUMNS_MAX 50
-#define SOURCE_COLUMNS_MAX 24
-
-/* ---- building ---- */
 
 static const struct ls_event *event_at(const struct trace *trace, size_t i)
 {
@@ -27,71 +22,6 @@ static const struct ls_event *event_at(const struct trace *trace, size_t i)
 static bool is_root(const struct trace *trace, size_t i)
 {
     return trace->nodes[i].parent == TRACE_NO_PARENT;
-}
-
-static size_t find(const struct map *map, struct ls_slice id)
-{
-    uintptr_t found = id.len ? (uintptr_t) map_get(map, tail_hash(id)) : 0;
-    return found ? found - 1 : TRACE_NO_PARENT;
-}
-
-/* "TRACE-SPAN": a span is one within its trace. */
-static struct ls_slice span_of(const struct ls_event *event)
-{
-    return event_trace_id(event).len ? ls_bytes(event->traceparent.data + 3, 49) : ls_bytes("", 0);
-}
-
-/* The first node of that id stays. */
-static void add(struct map *map, struct ls_slice id, size_t node)
-{
-    if (id.len && !map_get(map, tail_hash(id)))
-        map_put(map, tail_hash(id), (void *) (uintptr_t) (node + 1));
-}
-
-static int topic_columns(const struct trace_node *node)
-{
-    size_t columns = node->copy.event.topic.len + 3 * node->depth;
-    return columns < TOPIC_COLUMNS_MAX ? (int) columns : TOPIC_COLUMNS_MAX;
-}
-
-/* A chat may have many turns, each a trace of its own: a group is a trace, named by its first node. What has no trace of its own
- * belongs to its parent's. */
-static void place_node(struct trace *trace, size_t i)
-{
-    struct trace_node *node = &trace->nodes[i];
-    struct ls_slice id = event_trace_id(&node->copy.event);
-    id = id.len ? id : ls_str("none");
-    if (node->parent != TRACE_NO_PARENT) {
-        node->depth = trace->nodes[node->parent].depth + 1;
-        node->group = trace->nodes[node->parent].group;
-        return;
-    }
-    add(&trace->groups, id, i);
-    node->group = find(&trace->groups, id);
-}
-
-/* Only what came before can be a parent, so no circle can arise. */
-static void link_node(struct trace *trace, size_t i)
-{
-    struct trace_node *node = &trace->nodes[i];
-    const struct ls_event *event = &node->copy.event;
-    node->request = tail_request_id(event);
-    node->parent = find(&trace->events, event->causationid);
-    if (node->parent == TRACE_NO_PARENT)
-        node->parent = find(&trace->requests, ls_str(node->request));
-    if (node->parent == TRACE_NO_PARENT)
-        node->parent = find(&trace->spans, span_of(event));
-    if (node->parent != TRACE_NO_PARENT && trace->nodes[node->parent].depth >= DEPTH_MAX)
-        node->parent = trace->nodes[node->parent].parent;
-    place_node(trace, i);
-    add(&trace->events, event->id, i);
-    add(&trace->spans, span_of(event), i);
-    if (ls_slice_is(event->topic, "chat.request"))
-        add(&trace->requests, ls_str(node->request), i);
-    int columns = topic_columns(node), source = (int) event->source.len;
-    trace->topic_columns = columns > trace->topic_columns ? columns : trace->topic_columns;
-    source = source < SOURCE_COLUMNS_MAX ? source : SOURCE_COLUMNS_MAX;
-    trace->source_columns = source > trace->source_columns ? source : trace->source_columns;
 }
 
 static int by_time(const void *a, const void *b)
@@ -137,23 +67,38 @@ static void put_cell(const struct tree *tree, enum colour colour, struct buf *ce
     buf_clear(cell);
 }
 
-/* The cell with what the event says, as wide as the line has room. */
-static void put_story(const struct tree *tree, const struct ls_event *event, struct buf *cell)
+/* What stands in one line: a node, or several that are told together. */
+struct row {
+    const size_t *nodes;
+    size_t count;
+};
+
+/* The cell with what the events say, as wide as the line has room. */
+static void put_story(const struct tree *tree, const struct row *row, struct buf *cell)
 {
     const struct view *view = &tree->tail->view;
     size_t used = 2 * TIME_COLUMNS + 6 + (size_t) tree->trace->topic_columns + (size_t) tree->trace->source_columns;
     if (view->body == VIEW_BODY_NONE)
         return;
     buf_addf(&tree->tail->out, "  ");
-    story_put(event, cell);
+    if (row->count == 1) {
+        story_put(event_at(tree->trace, row->nodes[0]), cell);
+    } else {
+        const struct ls_event **events = xcalloc(row->count, sizeof *events);
+        for (size_t i = 0; i < row->count; i++)
+            events[i] = event_at(tree->trace, row->nodes[i]);
+        story_put_fold(events, row->count, cell);
+        free(events);
+    }
     if (view->width)
         render_cut(cell, view->width > used + STORY_COLUMNS_MIN ? view->width - used : STORY_COLUMNS_MIN);
     buf_add(&tree->tail->out, cell->data, cell->len);
 }
 
 /* "   92 ms   +92 ms  └─ chat.completed  chat  what it says", with its end. `branch`: what stands before the topic. */
-static void put_line(const struct tree *tree, size_t i, const struct buf *branch)
+static void put_line(const struct tree *tree, const struct row *row, const struct buf *branch)
 {
+    size_t i = row->nodes[0];
     const struct trace_node *node = &tree->trace->nodes[i];
     const struct ls_event *event = &node->copy.event;
     struct buf *out = &tree->tail->out, cell = {0};
@@ -167,12 +112,14 @@ static void put_line(const struct tree *tree, size_t i, const struct buf *branch
     buf_add(&cell, branch->data, branch->len);
     put_cell(tree, COLOUR_DIM, &cell, 0);
     render_harmless(&cell, event->topic.data, event->topic.len);
+    if (row->count > 1)
+        buf_addf(&cell, " ×%zu", row->count);
     put_cell(tree, topic_colour(event->topic), &cell, tree->trace->topic_columns - (int) (3 * node->depth));
     buf_addf(out, "  ");
     render_harmless(&cell, event->source.data, event->source.len);
     render_cut(&cell, SOURCE_COLUMNS_MAX);
     put_cell(tree, COLOUR_GREEN, &cell, tree->trace->source_columns);
-    put_story(tree, event, &cell);
+    put_story(tree, row, &cell);
     while (out->data[out->len - 1] == ' ')
         out->len--;
     buf_add_byte(out, '\n');
@@ -181,23 +128,45 @@ static void put_line(const struct tree *tree, size_t i, const struct buf *branch
     buf_fini(&cell);
 }
 
-static void put_node(struct tree *tree, size_t i, bool last)
+static bool folds_with(const struct tree *tree, size_t a, size_t b)
+{
+    const struct trace_node *nodes = tree->trace->nodes;
+    return !nodes[a].children && !nodes[b].children && story_folds(&nodes[a].copy.event, &nodes[b].copy.event);
+}
+
+static void put_row(struct tree *tree, const struct row *row, bool last);
+
+static void put_children(struct tree *tree, size_t i)
 {
     const struct trace *trace = tree->trace;
+    if (!trace->nodes[i].children)
+        return;
+    size_t *children = xcalloc(trace->nodes[i].children, sizeof *children), count = 0;
+    for (size_t k = i + 1; count < trace->nodes[i].children; k++)
+        if (trace->nodes[k].parent == i)
+            children[count++] = k;
+    for (size_t at = 0, end; at < count; at = end) {
+        end = at + 1;
+        while (end < count && tree->tail->view.body != VIEW_BODY_FULL && folds_with(tree, children[at], children[end]))
+            end++;
+        put_row(tree, &(struct row){children + at, end - at}, end == count);
+    }
+    free(children);
+}
+
+static void put_row(struct tree *tree, const struct row *row, bool last)
+{
+    size_t i = row->nodes[0];
+    const struct trace *trace = tree->trace;
     bool root = is_root(trace, i);
-    size_t kept = tree->prefix.len, end = TRACE_NO_PARENT;
+    size_t kept = tree->prefix.len;
     if (!root)
         buf_addf(&tree->prefix, "%s", last ? "└─ " : "├─ ");
-    put_line(tree, i, &tree->prefix);
+    put_line(tree, row, &tree->prefix);
     tree->prefix.len = kept;
     if (!root)
         buf_addf(&tree->prefix, "%s", last ? "   " : "│  ");
-    for (size_t k = i + 1; k < trace->count; k++)
-        if (trace->nodes[k].parent == i)
-            end = k;
-    for (size_t k = i + 1; end != TRACE_NO_PARENT && k <= end; k++)
-        if (trace->nodes[k].parent == i)
-            put_node(tree, k, k == end);
+    put_children(tree, i);
     tree->prefix.len = kept;
 }
 
@@ -299,7 +268,7 @@ static void put_group(struct tree *tree)
         if (!is_root(tree->trace, i) || tree->trace->nodes[i].group != tree->group)
             continue;
         if (!t->json) {
-            put_node(tree, i, true);
+            put_row(tree, &(struct row){&i, 1}, true);
             continue;
         }
         buf_addf(&t->out, "%s", i == tree->group ? "" : ",");
@@ -313,7 +282,7 @@ void tail_tree(struct tail *t)
     struct trace *trace = &t->trace;
     qsort(trace->nodes, trace->count, sizeof *trace->nodes, by_time);
     for (size_t i = 0; i < trace->count; i++)
-        link_node(trace, i);
+        tail_link(trace, i);
     if (t->json) {
         int64_t took = trace->count ? event_time_us(event_at(trace, trace->count - 1)) - event_time_us(event_at(trace, 0)) : 0;
         buf_addf(&t->out, "{\"asked\":");
@@ -344,14 +313,14 @@ void tail_tree_more(struct tail *t, const struct ls_event *event)
     trace->nodes[i] = (struct trace_node){0};
     event_copy_init(&trace->nodes[i].copy, event);
     trace->count++;
-    link_node(trace, i);
+    tail_link(trace, i);
     tree.group = trace->nodes[i].group;
     if (tree.group == i)
         put_title(&tree);
     for (size_t k = 1; k < trace->nodes[i].depth; k++)
         buf_addf(&tree.prefix, "   ");
     buf_addf(&tree.prefix, "%s", trace->nodes[i].depth ? "└─ " : "");
-    put_line(&tree, i, &tree.prefix);
+    put_line(&tree, &(struct row){&i, 1}, &tree.prefix);
     buf_fini(&tree.prefix);
 }
 
@@ -367,6 +336,9 @@ void tail_tree_fini(struct trace *trace)
     map_fini(&trace->spans);
     map_fini(&trace->requests);
     map_fini(&trace->groups);
+    map_fini(&trace->things);
+    map_fini(&trace->tries);
     free(trace->nodes);
     free(trace->asked);
+    free(trace->alias);
 }

@@ -148,7 +148,7 @@ def test_followed_as_json_each_event_is_a_line(bus):
 
 def test_nothing_found_is_said_so(bus):
     result = run("tail", "--trace", "f" * 32, url=bus.url)
-    assert result.status == 1 and "it is the id of no trace, event, chat or request" in result.err and not result.out
+    assert result.status == 1 and "it is the id of no trace, event, chat, request or run" in result.err and not result.out
 
 
 def test_on_a_terminal_it_has_colours_and_fits(bus):
