@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs README.md: its commands and its two lines of Python, in their order, on ports and folders of the test's own.
 
-`make run` is run as what it starts, `lineshaft train` and `lineshaft up config/lab.yaml`; that and the other targets only have to exist.
+`make run` is run as what it starts, `lineshaft up config/quickstart.yaml` and the workflow that makes the first model; that and the
+other targets only have to exist.
 """
 import os
 import re
@@ -12,7 +13,7 @@ import urllib.request
 import pytest
 
 from bus import LINESHAFT, PATIENCE_S, ROOT, free_base
-from cli import Background, environment, wait_until
+from cli import Background, environment, run, wait_until
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
@@ -23,10 +24,17 @@ class Reader:
 
     def __init__(self, folder):
         self.folder, self.place, self.base, self.http, self.open = folder, ROOT, free_base(), free_base(), []
-        self.env = {"LINESHAFT_PORT": str(self.base), "LINESHAFT_DATA": str(folder / "data"), "PYTHON": PYTHON,
-                    "LINESHAFT_HTTP_PORT": str(self.http), "LINESHAFT_MODEL": str(folder / "fortunes.ngram"),
+        self.env = {"LINESHAFT_PORT": str(self.base), "PYTHON": PYTHON, "LINESHAFT_HTTP_PORT": str(self.http),
                     "PATH": f"{os.path.dirname(LINESHAFT)}:{os.environ['PATH']}"}
         self.url = f"tcp://127.0.0.1:{self.base}"
+
+    def up(self, file):
+        """A topology, with a data folder of its own."""
+        self.env["LINESHAFT_DATA"] = self.data(file)
+        self.stay(["up", file], "broker: ready")
+
+    def data(self, file):
+        return str(self.folder / "data" / os.path.basename(file).partition(".")[0])
 
     def stay(self, args, until):
         """A command that stays, when it has printed `until`."""
@@ -58,14 +66,16 @@ class Reader:
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M), command
             if words[1] == "run":
-                self.printed(["lineshaft", "train", "-o", self.env["LINESHAFT_MODEL"], "/usr/share/games/fortunes"])
-                self.stay(["up", "config/lab.yaml"], "broker: ready")
-                wait_until(lambda: "fortunes" in self.models(), "the model is there")
+                self.up("config/quickstart.yaml")
+                wait_until(lambda: run("workflow", "run", "train", "--run", "first", url=self.url).status == 0, "the run is begun")
         elif words[:2] == ["lineshaft", "up"]:
             self.end()
-            self.stay(words[1:], "broker: ready")
+            self.up(words[2])
         elif words[-1] == "-f":
             self.stay([word.strip("'") for word in words[1:]], "hello.said")
+        elif "chat/completions" in command:
+            wait_until(lambda: "fortunes" in self.models(), "the model is there")
+            assert "[DONE]" in self.printed(["bash", "-c", command])
         elif words[0] != "export":  # of PATH, which the test has set
             self.printed(["bash", "-c", command])
 
@@ -85,9 +95,8 @@ def reader(tmp_path):
 
 
 def test_the_readme_does_what_it_says(reader):
-    done = []
-    for language, text in BLOCK.findall((ROOT / "README.md").read_text()
-                                        .replace("7400", str(reader.base)).replace("7480", str(reader.http))):
+    done, real = [], {"7400": str(reader.base), "7480": str(reader.http), "var/wandb": reader.data("quickstart") + "/wandb"}
+    for language, text in BLOCK.findall(re.sub("|".join(real), lambda shown: real[shown[0]], (ROOT / "README.md").read_text())):
         done.append(language)
         if language == "python":
             answer = reader.printed([PYTHON, "-c", text])

@@ -97,17 +97,17 @@ def workplace(tmp_path):
     programs.mkdir()
     (programs / "lineshaft").symlink_to(LINESHAFT)
     (programs / "python3").symlink_to(os.environ.get("PYTHON", "/usr/bin/python3"))
-    base = free_base()
+    base, http = free_base(), free_base()
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "LINESHAFT_URL": f"tcp://127.0.0.1:{base}", "NO_COLOR": "1"}
     terminals = {}
-    yield folder, env, base, terminals
+    yield folder, env, {"7400": base, "7480": http}, terminals
     for terminal in terminals.values():
         terminal.interrupt()
 
 
 def test_the_tutorial_does_what_it_says(workplace):
-    folder, env, base, terminals = workplace
-    blocks = BLOCK.findall(PAGE.read_text().replace("7400", str(base)))
+    folder, env, ports, terminals = workplace
+    blocks = BLOCK.findall(re.sub("|".join(ports), lambda port: str(ports[port[0]]), PAGE.read_text()))
     assert len(blocks) > 10
     for language, mark, text in blocks:
         words = mark.split()

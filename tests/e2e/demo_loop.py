@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helps tests/e2e/demo.sh: what the tracker knows, asked over MLflow's REST API as any of its clients would.
 
-    demo_lab.py URL run MODEL       the champion of MODEL, the run that made it, and its metrics
-    demo_lab.py URL wait WORKFLOW   until the newest run of WORKFLOW is over; exit 1 if it failed
-    demo_lab.py URL tags MODEL      the tags of the champion's version
-    demo_lab.py URL chats           the chat turns, one row each
+    demo_loop.py URL run MODEL       the champion of MODEL, the run that made it, and its metrics
+    demo_loop.py URL wait WORKFLOW   until the newest run of WORKFLOW is over; exit 1 if it failed
+    demo_loop.py URL tags MODEL      the tags of the champion's version
+    demo_loop.py URL chats           the chat turns, one row each
+    demo_loop.py URL serving MODEL   until the champion of MODEL is the version that answers chats
 """
 import json
 import sys
@@ -62,6 +63,19 @@ def wait(url, workflow):
     return 1
 
 
+def serving(url, model):
+    wanted = champion(url + "/api/2.0/mlflow", model)["version"]
+    until, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while time.monotonic() < until:
+        served = [m.get("lineshaft", {}).get("version") for m in ask(url + "/v1/models")["data"] if m["id"] == model]
+        if served == [wanted]:
+            print(f"{model}, version {wanted}, is the champion, and is what the workers have")
+            return 0
+        pause.wait(0.02)
+    print(f"version {wanted} is the champion, but the workers have {served}")
+    return 1
+
+
 def chats(api):
     experiment = ask(api + "/experiments/get-by-name", experiment_name="chat")["experiment"]
     runs = ask(api + "/runs/search", {"experiment_ids": [experiment["experiment_id"]], "max_results": 20})["runs"]
@@ -79,6 +93,8 @@ def main(url, what, *names):
     api = url + "/api/2.0/mlflow"
     if what == "wait":
         return wait(url, *names)
+    if what == "serving":
+        return serving(url, *names)
     if what == "chats":
         return chats(api)
     if what == "tags":
