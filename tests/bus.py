@@ -84,10 +84,23 @@ def events_of(msg):
     return events
 
 
+def port_range():
+    """Of this process: outside the kernel's ephemeral range, and not that of the tests that run beside these (pytest-xdist), which may have
+    chosen a port that they have not bound yet."""
+    worker, count = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = (32000 - 10500) // count
+    return 10500 + worker * share, 10500 + (worker + 1) * share - 5
+
+
+GIVEN = collections.deque(maxlen=200)  # bases that may be unbound yet
+
+
 def free_base():
-    """A base port with base..base+4 all free, outside the kernel's ephemeral range."""
-    for _ in range(200):
-        base = random.SystemRandom().randrange(10500, 32000)
+    """A base port with base..base+4 all free, and none of them given lately."""
+    for _ in range(500):
+        base = random.SystemRandom().randrange(*port_range())
+        if any(abs(base - other) < 5 for other in GIVEN):
+            continue
         taken = []
         try:
             for port in range(base, base + 5):
@@ -95,6 +108,7 @@ def free_base():
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 taken.append(s)
                 s.bind(("127.0.0.1", port))
+            GIVEN.append(base)
             return base
         except OSError:
             continue

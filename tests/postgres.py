@@ -18,11 +18,12 @@ import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 import time
+
+from bus import free_base
 
 BIN = "/usr/lib/postgresql/15/bin"
 PATIENCE_S = int(os.environ.get("TEST_PATIENCE_S", "60"))
@@ -51,19 +52,13 @@ def server_user():
     raise RuntimeError("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Postgres:
     def __init__(self):
         # Not in the test's own folder: the server's user may not enter it, and a socket's path must be short.
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="lineshaft-pg-", dir="/tmp"))
         self.user = server_user()
         self.password = secrets.token_hex(8)
-        self.port = free_port()
+        self.port = free_base()
         self.process = None
         self.said = []
         atexit.register(self.close)

@@ -50,7 +50,7 @@ def test_a_group_of_three_shares_the_events(bus):
     got = {i: [] for i in range(3)}
     bus_poll = zmq.Poller()
     for m in members:
-        bus_poll.register(m.socket)
+        bus_poll.register(m.socket, zmq.POLLIN)
     while sum(map(len, got.values())) < 90:
         ready = dict(bus_poll.poll(30000))
         assert ready, "nothing came"
