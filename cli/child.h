@@ -21,6 +21,8 @@ struct child {
     char **argv, **env;     /* NULL-terminated; owned */
     char *directory;        /* NULL: the working directory; owned */
     bool is_broker;
+    bool connects;          /* says HELLO under its name: of a built-in kind */
+    bool connected;         /* it had, when the broker was asked last */
     bool asks;              /* sends requests that other nodes answer: it is stopped before them */
     char *mark;             /* an entry of env that finds what left the group (stray.h); owned */
     int64_t delay_ms, delay_max_ms; /* before restarts: doubling from the one to the other */

@@ -8,15 +8,14 @@
 #include <unistd.h>
 
 #include "cli/launch.h"
+#include "cli/listen.h"
 #include "cli/options.h"
-#include "cli/port.h"
 #include "cli/stray.h"
 #include "cli/supervisor.h"
 #include "lib/clock.h"
 #include "lib/xmem.h"
 #include "nodes/kinds.h"
 
-#define BROKER_PORTS 5
 #define BROKER_DELAY_MS 100
 #define BROKER_DELAY_MAX_MS 10000
 #define BROKER_ENDS 5
@@ -29,57 +28,12 @@
 
 /* ---- where the broker listens ---- */
 
-static int taken_port(const char *host, int base)
-{
-    for (int port = base; port < base + BROKER_PORTS; port++)
-        if (!port_is_free(host, port))
-            return port;
-    return 0;
-}
-
 static int choose_port(const char *host)
 {
-    for (int base = PORT_FIRST_TRIED + (int) (getpid() % 997) * 10; base < PORT_LAST_TRIED; base += BROKER_PORTS)
-        if (!taken_port(host, base))
+    for (int base = PORT_FIRST_TRIED + (int) (getpid() % 997) * 10; base < PORT_LAST_TRIED; base += LISTEN_BUS_PORTS)
+        if (!listen_bus_taken(host, base))
             return base;
     return 0;
-}
-
-/* The variable in `listen: "tcp://127.0.0.1:${env:NAME:-7400}"`, if the line of the file has one. */
-static char *listen_variable(const struct topology *t, const char *text)
-{
-    const struct value *listen = value_find(t->broker.at, "listen");
-    if (!listen || !text)
-        return NULL;
-    for (int line = 1; line < listen->at.line && text; line++) {
-        text = strchr(text, '\n');
-        text = text ? text + 1 : NULL;
-    }
-    const char *end = text ? strchrnul(text, '\n') : NULL;
-    const char *name = text ? memmem(text, (size_t) (end - text), "${env:", 6) : NULL;
-    return name ? xstrndup(name + 6, strcspn(name + 6, ":}\n")) : NULL;
-}
-
-static void say_port_taken(const struct topology *t, const char *text, int port)
-{
-    struct buf holder = {0};
-    int base = t->broker.listen.port;
-    char *variable = listen_variable(t, text);
-    const struct value *listen = value_find(t->broker.at, "listen");
-    fprintf(stderr, "lineshaft up: port %d on %s is taken", port, t->broker.listen.host);
-    if (port_holder(port, &holder))
-        fprintf(stderr, " by %s", buf_text(&holder));
-    fprintf(stderr, ".\n  The broker needs the ports %d to %d. Stop what has them, or choose others: ", base, base + BROKER_PORTS - 1);
-    if (variable)
-        fprintf(stderr, "%s=%d lineshaft up %s\n", variable, base + 100, t->file);
-    else if (listen)
-        fprintf(stderr, "broker.listen in %s, line %d\n", t->file, listen->at.line);
-    else
-        fprintf(stderr, "broker: {listen: \"tcp://127.0.0.1:%d\"} in %s\n", base + 100, t->file);
-    if (holder.len && strstr(buf_text(&holder), " broker "))
-        fputs("  That is a lineshaft broker: perhaps this topology is up already.\n", stderr);
-    buf_fini(&holder);
-    free(variable);
 }
 
 /* ---- children ---- */
@@ -108,6 +62,7 @@ static void node_child(struct child *child, const struct topology_node *node, lo
     *child = (struct child){.speaker.name = name, .argv = launch_command(node),
                             .env = launch_environment(node, replica, place->url),
                             .directory = node->directory ? xstrdup(node->directory) : NULL, .asks = node->asks.count > 0,
+                            .connects = node->builtin != NULL,
                             .delay_ms = node->restart.delay, .delay_max_ms = node->restart.delay_max,
                             .limit = node->restart.limit, .within_ms = node->restart.within,
                             .stop_timeout_ms = node->stop_timeout};
@@ -153,15 +108,12 @@ static int run_topology(const struct topology *t, const char *text)
 {
     const char *host = t->broker.listen.host;
     int port = t->broker.listen.port, chosen = 0;
-    int taken = port ? taken_port(host, port) : 0;
-    if (taken) {
-        say_port_taken(t, text, taken);
+    if (!listen_possible(t, text))
         return CLI_FAILED;
-    }
     if (!port)
         port = chosen = choose_port(host);
     if (!port) {
-        fprintf(stderr, "lineshaft up: found no %d free ports in a row on %s\n", BROKER_PORTS, host);
+        fprintf(stderr, "lineshaft up: found no %d free ports in a row on %s\n", LISTEN_BUS_PORTS, host);
         return CLI_FAILED;
     }
     size_t count = 1;
@@ -185,7 +137,8 @@ static int run_topology(const struct topology *t, const char *text)
     for (size_t i = 0, at = 1; i < t->node_count; i++)
         for (long replica = 1; replica <= t->nodes[i].replicas; replica++)
             node_child(&children[at++], &t->nodes[i], replica, &(struct workplace){url, nodes_mark});
-    int status = supervise(&(struct supervision){children, count, url, nodes_mark, broker_mark});
+    char *pages = listen_pages(t);
+    int status = supervise(&(struct supervision){children, count, url, pages, nodes_mark, broker_mark});
     for (size_t i = 0; i < count; i++) {
         if (i)
             free((char *) (uintptr_t) children[i].speaker.name);
@@ -193,6 +146,7 @@ static int run_topology(const struct topology *t, const char *text)
     }
     free(children);
     free(url);
+    free(pages);
     free(broker_mark);
     free(nodes_mark);
     return status;
@@ -232,7 +186,8 @@ const struct cli_command CMD_UP = {
         "DESCRIPTION\n"
         "  Checks the file, starts its broker (`lineshaft broker TOPOLOGY`), and when that answers, every node, one\n"
         "  process for each replica. Whatever they print comes out with the name in front: standard output on\n"
-        "  standard output, standard error on standard error, together with a line for each change of state.\n"
+        "  standard output, standard error on standard error, together with a line for each change of state. When all\n"
+        "  run for the first time, and those of built-in kinds are connected, a line says so, and the address to open.\n"
         "\n"
         "  A process that ends is started again after a pause that doubles from `restart.delay` to\n"
         "  `restart.delay_max`; a minute of life resets it. After `restart.limit` ends within `restart.within`\n"

@@ -19,23 +19,31 @@
 #include "cli/warden.h"
 #include "lib/clock.h"
 #include "lib/lineshaft.h"
+#include "lib/wire.h"
 #include "lib/xmem.h"
 
 #define AFTER_KILL_MS 2000 /* what is left of a group after SIGKILL cannot be ended from here */
 #define DRAIN_READS 64
+#define STEADY_MS 300   /* a program that cannot start has ended by then */
+#define ROLL_CALL_MS 50 /* between questions who is connected, doubling to ... */
+#define ROLL_CALL_MS_MAX 250
 
 struct supervisor {
     struct child *children; /* [0] is the broker */
     size_t count;
-    const char *url;
+    const char *url, *pages;
     struct warden warden;
     struct screen screen;
     struct speaker self;
-    struct ls_client *probe; /* while the broker is starting */
+    struct ls_client *probe; /* to the broker, until it answers and all nodes are up */
+    bool asking;             /* the broker, who is connected */
+    int64_t ask_ms, ask_pause_ms;
     struct pollfd *polls;
     int signal_fd;
-    int64_t now_ms;
+    int64_t now_ms, began_ms;
     bool was_ready; /* the broker answered at least once */
+    bool broker_ready; /* the one that runs now */
+    bool all_up;    /* so it was once, and has been told */
     bool stopping, killing, failed;
 };
 
@@ -57,6 +65,63 @@ static void probe_start(struct supervisor *s)
     struct ls_client_options options = {.url = s->url, .name = "lineshaft-up"};
     ls_client_close(&s->probe);
     s->probe = ls_client_open(&options, NULL);
+    s->broker_ready = s->asking = false;
+}
+
+/* Once: all that has scrolled by went well, and here it goes on. */
+static void say_all_up(struct supervisor *s)
+{
+    char took[RENDER_SHORT_SIZE];
+    bool known = true;
+    for (size_t i = 1; i < s->count; i++) {
+        const struct child *child = &s->children[i];
+        bool up = child->connects ? child->connected : s->now_ms - child->started_ms >= STEADY_MS;
+        known = known && child->connects; /* of the others it is known that they run, no more */
+        if (child->state != CHILD_RUNNING || !up)
+            return;
+    }
+    say(s, "%s%zu process%s %s after %s; %s", s->count > 1 ? "all " : "", s->count, s->count > 1 ? "es" : "",
+        s->count == 1 ? "is up" : known ? "are up" : "are started", render_duration((s->now_ms - s->began_ms) * 1000, took),
+        s->pages ? s->pages : s->url);
+    s->all_up = true;
+}
+
+static void take_session(struct supervisor *s, struct mp session)
+{
+    struct ls_slice member;
+    for (size_t i = 1; i < s->count && wire_str(session, "member", &member); i++) {
+        const char *name = s->children[i].speaker.name;
+        if (strlen(name) == member.len && memcmp(name, member.data, member.len) == 0)
+            s->children[i].connected = true;
+    }
+}
+
+static void on_sessions(void *arg, struct ls_slice reply, const struct ls_error *err)
+{
+    struct supervisor *s = arg;
+    struct mp list;
+    uint32_t count;
+    s->asking = false;
+    for (size_t i = 1; i < s->count; i++)
+        s->children[i].connected = false;
+    if (err || !mp_find(wire_map(reply), "sessions", &list) || !mp_array(&list, &count))
+        return;
+    for (struct mp session = list; count && mp_skip(&list); session = list, count--)
+        take_session(s, session);
+    say_all_up(s);
+}
+
+static void call_the_roll(struct supervisor *s)
+{
+    struct buf request = {0};
+    if (s->asking || s->now_ms < s->ask_ms)
+        return;
+    s->ask_ms = s->now_ms + s->ask_pause_ms;
+    s->ask_pause_ms = s->ask_pause_ms * 2 < ROLL_CALL_MS_MAX ? s->ask_pause_ms * 2 : ROLL_CALL_MS_MAX;
+    buf_pack_map(&request, 1);
+    buf_pair_str(&request, "op", "sessions");
+    s->asking = ls_adm(s->probe, ls_bytes(request.data, request.len), on_sessions, s, NULL) == 0;
+    buf_fini(&request);
 }
 
 static void probe_step(struct supervisor *s)
@@ -69,11 +134,14 @@ static void probe_step(struct supervisor *s)
         s->failed = true;
         return;
     }
-    if (!ls_client_connected(s->probe))
-        return;
-    say(s, "broker: ready at %s after %s", s->url, render_duration((clock_mono_ms() - s->children[0].started_ms) * 1000, took));
-    ls_client_close(&s->probe);
-    s->was_ready = true;
+    if (!s->broker_ready && ls_client_connected(s->probe)) {
+        say(s, "broker: ready at %s after %s", s->url, render_duration((clock_mono_ms() - s->children[0].started_ms) * 1000, took));
+        s->was_ready = s->broker_ready = true;
+    }
+    if (s->all_up && s->broker_ready)
+        ls_client_close(&s->probe);
+    else if (s->broker_ready)
+        call_the_roll(s);
 }
 
 static void start_child(struct supervisor *s, struct child *child)
@@ -291,6 +359,8 @@ static int64_t wait_ms(struct supervisor *s)
     }
     if (s->probe && s->now_ms + ls_client_due(s->probe) < due)
         due = s->now_ms + ls_client_due(s->probe);
+    if (s->probe && s->broker_ready && !s->asking && s->ask_ms < due)
+        due = s->ask_ms;
     return due == INT64_MAX ? -1 : due > s->now_ms ? due - s->now_ms : 0;
 }
 
@@ -348,7 +418,8 @@ static bool open_signals(struct supervisor *s)
 
 int supervise(const struct supervision *what)
 {
-    struct supervisor s = {.children = what->children, .count = what->count, .url = what->url, .now_ms = clock_mono_ms()};
+    struct supervisor s = {.children = what->children, .count = what->count, .url = what->url, .pages = what->pages,
+                           .now_ms = clock_mono_ms(), .began_ms = clock_mono_ms(), .ask_pause_ms = ROLL_CALL_MS};
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* what nodes leave behind becomes ours, so its end is seen */
     if (!warden_start(&s.warden, what->nodes_mark, what->broker_mark) || !open_signals(&s)) {
         fprintf(stderr, "lineshaft up: cannot start: %s\n", strerror(errno));

@@ -7,6 +7,7 @@ struct supervision {
     struct child *children; /* [0] is the broker; the others start when it answers */
     size_t count;
     const char *url;        /* where it answers */
+    const char *pages;      /* what a person opens when all is up; NULL: nothing but the broker */
     const char *nodes_mark, *broker_mark; /* environment entries by which the children are found again: stray.h */
 };
 

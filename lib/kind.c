@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading a node's options: a JSON object and the table of its kind make the struct that the kind sees. */
+/* Reading a node's options: a JSON object and the table of its kind make the struct that the kind sees. What checks of kinds share. */
 #include "lib/kind.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/clock.h"
 #include "lib/error.h"
@@ -264,4 +266,19 @@ void kind_options_free(const struct kind *kind, void *options)
     }
     if (kind->options_size)
         memset(options, 0, kind->options_size);
+}
+
+/* ---- for the checks of kinds ---- */
+
+bool kind_complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
+{
+    problem->option = option;
+    snprintf(problem->text, sizeof problem->text, "%s", text);
+    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
+    return false;
+}
+
+bool kind_begins(const char *text, const char *with)
+{
+    return text && strncmp(text, with, strlen(with)) == 0;
 }

@@ -89,6 +89,7 @@ struct kind {
     const char *const *takes, *const *gives, *const *serves, *const *asks;
     int64_t slots;                    /* requests at a time; 0: 1 */
     const struct kind_route *routes;
+    bool serves_routes_only; /* of the topics that match `serves` it answers those in `routes`; the rest are mistakes */
     const struct kind_metric *metrics;
     /* Options that depend on each other: true if all is well. No effect but on *problem; starts nothing. May be NULL. */
     bool (*check)(const void *options, struct kind_problem *problem);
@@ -102,5 +103,10 @@ struct kind {
  * a wrong type or a missing required option. Does not call kind->check. */
 int kind_options_read(const struct kind *kind, const char *json, void *options, struct ls_error *err);
 void kind_options_free(const struct kind *kind, void *options);
+
+/* For checks: kind_complain fills *problem, texts copied (cut where they are too long), and returns false. kind_begins: whether
+ * `text` begins with `with`; false for NULL. */
+bool kind_complain(struct kind_problem *problem, const char *option, const char *text, const char *hint);
+bool kind_begins(const char *text, const char *with);
 
 #endif

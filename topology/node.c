@@ -247,6 +247,17 @@ static void check_keys(const struct option_context *ctx, const struct topology *
     free(tables);
 }
 
+/* The rows of the common table behind the first, `kind`, without those that the kind has for itself. */
+static const struct option_def *common_rows(struct pool *pool, const struct option_def *common, const struct topology_node *n)
+{
+    struct option_def *rows = pool_alloc(pool, row_count(common) + 1, sizeof *rows);
+    size_t count = 0;
+    for (const struct option_def *o = common + 1; o->name; o++)
+        if (!has_own(n, o->name))
+            rows[count++] = *o;
+    return rows;
+}
+
 static void find_kind(struct topology *t, struct topology_node *n)
 {
     if (n->kind == 0) {
@@ -264,8 +275,10 @@ void node_load(struct topology *t, struct diag_list *diags, const struct option_
     struct option_context ctx = {.pool = &t->pool, .diags = diags, .what = what};
     size_t errors = diags->error_count;
     n->kind = -1;
-    options_read(&ctx, common, n->at, n->place, n);
+    const struct option_def kind[] = {common[0], {0}};
+    options_read(&ctx, kind, n->at, n->place, n);
     find_kind(t, n);
+    options_read(&ctx, common_rows(&t->pool, common, n), n->at, n->place, n);
     if (n->at)
         check_keys(&ctx, t, common, n);
     if (n->own)

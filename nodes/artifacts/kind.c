@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables of the kind `artifacts`. */
-#include <stdio.h>
 #include <string.h>
 
 #include "nodes/artifacts/options.h"
@@ -86,36 +85,33 @@ static const char *const TAKES[] = {"artifact.put", NULL};
 static const char *const GIVES[] = {"artifact.stored", "artifact.failed", "artifact.deleted", "artifact.pressure", NULL};
 static const char *const SERVES[] = {"artifacts.>", NULL};
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
+/* A name that every store takes, S3's own rule but for a few reserved ones; what ends it is the prefix. */
+static bool is_bucket(const char *name)
 {
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+    return len >= 3 && len <= 63 && (!name[len] || name[len] == '/') && !strchr(".-", name[0]) && !strchr(".-", name[len - 1]);
 }
 
 /* What follows is looked at by the node (nodes/kit/objstore.h), which this program does not link. */
 static bool check(const void *options, struct kind_problem *problem)
 {
     const struct artifacts_options *o = options;
-    bool folder = begins(o->store, "file:") && o->store[5], s3 = begins(o->store, "s3://") && o->store[5] && o->store[5] != '/';
+    bool folder = kind_begins(o->store, "file:") && o->store[5], s3 = kind_begins(o->store, "s3://") && o->store[5] && o->store[5] != '/';
     if (!folder && !s3)
-        return complain(problem, "store", "that is no store", "write file:DIR, s3://BUCKET or s3://BUCKET/PREFIX");
+        return kind_complain(problem, "store", "that is no store", "write file:DIR, s3://BUCKET or s3://BUCKET/PREFIX");
+    if (s3 && !is_bucket(o->store + 5))
+        return kind_complain(problem, "store", "no bucket can have that name",
+                             "3 to 63 of a-z, 0-9, . and -, a letter or digit at both ends: s3://my-bucket/PREFIX");
     if (!o->dir[0])
-        return complain(problem, "dir", "the node needs a folder of its own", "dir: var/artifacts-spool");
-    if (o->endpoint && !begins(o->endpoint, "http://") && !begins(o->endpoint, "https://"))
-        return complain(problem, "endpoint", "the endpoint begins with neither http:// nor https://",
-                        "write the server's address, such as http://127.0.0.1:9000");
+        return kind_complain(problem, "dir", "the node needs a folder of its own", "dir: var/artifacts-spool");
+    if (o->endpoint && !kind_begins(o->endpoint, "http://") && !kind_begins(o->endpoint, "https://"))
+        return kind_complain(problem, "endpoint", "the endpoint begins with neither http:// nor https://",
+                             "write the server's address, such as http://127.0.0.1:9000");
     if (folder && o->endpoint)
-        return complain(problem, "endpoint", "a folder has no server", "leave out endpoint, or say store: s3://BUCKET");
+        return kind_complain(problem, "endpoint", "a folder has no server", "leave out endpoint, or say store: s3://BUCKET");
     if (!o->access_key != !o->secret_key)
-        return complain(problem, o->access_key ? "access_key" : "secret_key", "one half of a key pair alone is of no use",
-                        "give access_key and secret_key, or neither: then they come from the environment");
+        return kind_complain(problem, o->access_key ? "access_key" : "secret_key", "one half of a key pair alone is of no use",
+                             "give access_key and secret_key, or neither: then they come from the environment");
     return true;
 }
 

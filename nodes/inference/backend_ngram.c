@@ -265,6 +265,7 @@ static int open_followed(struct inference *in, struct ls_error *err)
     struct local *local = in->state;
     const char *file = in->options->file;
     struct ngram *model = file && *file ? ngram_open(file, err) : NULL;
+    local->uri.bridged = model != NULL;
     if (model) {
         use(in, model, NULL);
     } else {

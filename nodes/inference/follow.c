@@ -126,20 +126,27 @@ static int bring(struct job *job)
     return cache_end(job->cache, &job->part, expected, job->sha256, &job->cached, &job->err);
 }
 
+/* A file that is no model goes. Another replica may have found the same of it first: then it has gone already. */
+static void open_model(struct job *job)
+{
+    char *path = cache_path(job->cache, job->sha256);
+    job->model = ngram_open(path, &job->err);
+    if (job->model) {
+        cache_prune(job->cache, job->sha256);
+    } else {
+        if (access(path, F_OK) < 0)
+            error_set(&job->err, "CORRUPT", "%s: it is no model file (`lineshaft train` makes one)", path);
+        cache_remove(job->cache, job->sha256);
+        job->err.again |= job->cached; /* the cached file may be damaged: the next one is fetched */
+    }
+    free(path);
+}
+
 static void *work(void *arg)
 {
     struct job *job = arg;
-    if (bring(job) == 0) {
-        char *path = cache_path(job->cache, job->sha256);
-        job->model = ngram_open(path, &job->err);
-        free(path);
-        if (job->model) {
-            cache_prune(job->cache, job->sha256);
-        } else {
-            cache_remove(job->cache, job->sha256);
-            job->err.again |= job->cached; /* the cached file may be damaged: the next one is fetched */
-        }
-    }
+    if (bring(job) == 0)
+        open_model(job);
     cache_drop(&job->part);
     atomic_store(&job->done, true);
     const uint64_t one = 1;

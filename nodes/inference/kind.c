@@ -72,14 +72,6 @@ static const struct kind_metric METRICS[] = {
 
 static const char *const SERVES[] = {"chat.generate", NULL};
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
-{
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
 static bool is_given(const char *text)
 {
     return text && text[0];
@@ -122,13 +114,19 @@ static bool check_registry(const struct inference_options *o, struct kind_proble
     struct registry_uri uri;
     const char *wrong = registry_uri_read(o->model, &uri);
     if (wrong)
-        return complain(problem, "model", wrong, FORMS);
+        return kind_complain(problem, "model", wrong, FORMS);
     if (o->backend != BACKEND_NGRAM)
-        return complain(problem, "model", "only the backend ngram serves models of the registry",
-                        "model: the name at the backend, such as gpt-4o-mini; or backend: ngram");
+        return kind_complain(problem, "model", "only the backend ngram serves models of the registry",
+                             "model: the name at the backend, such as gpt-4o-mini; or backend: ngram");
     if (!is_given(o->cache))
-        return complain(problem, "cache", "a model of the registry needs a folder for its files", "cache: var/models");
+        return kind_complain(problem, "cache", "a model of the registry needs a folder for its files", "cache: var/models");
     return true;
+}
+
+/* "model:/NAME@ALIAS" */
+static bool is_mistyped(const char *model)
+{
+    return kind_begins(model, "model:/") || kind_begins(model, "Models:/") || kind_begins(model, "mlflow-models:/");
 }
 
 static bool check(const void *options, struct kind_problem *problem)
@@ -136,27 +134,32 @@ static bool check(const void *options, struct kind_problem *problem)
     const struct inference_options *o = options;
     if (registry_uri_meant(o->model) && !check_registry(o, problem))
         return false;
+    if (o->backend == BACKEND_NGRAM && is_mistyped(o->model)) {
+        char hint[sizeof problem->hint];
+        snprintf(hint, sizeof hint, "did you mean models:%.200s?", strchr(o->model, '/'));
+        return kind_complain(problem, "model", "a model of the registry begins with models:/", hint);
+    }
     if (o->backend == BACKEND_NGRAM) {
         if (!is_given(o->file) && !registry_uri_meant(o->model))
-            return complain(problem, "backend", "the backend ngram needs a model file",
-                            "file: model.ngram (`lineshaft train` makes one from text), or model: models:/NAME@ALIAS");
+            return kind_complain(problem, "backend", "the backend ngram needs a model file",
+                                 "file: model.ngram (`lineshaft train` makes one from text), or model: models:/NAME@ALIAS");
         if (is_given(o->url))
-            return complain(problem, "url", "the backend ngram calls no server",
-                            "leave out url, or say backend: openai");
+            return kind_complain(problem, "url", "the backend ngram calls no server",
+                                 "leave out url, or say backend: openai");
         return true;
     }
     if (!is_given(o->url))
-        return complain(problem, "backend", "the backend openai needs the address of a server",
-                        "url: http://127.0.0.1:8080/v1");
+        return kind_complain(problem, "backend", "the backend openai needs the address of a server",
+                             "url: http://127.0.0.1:8080/v1");
     if (strncmp(o->url, "http://", 7) != 0 && strncmp(o->url, "https://", 8) != 0)
-        return complain(problem, "url", "the url begins with neither http:// nor https://",
-                        "write the base of the API, such as http://127.0.0.1:8080/v1");
+        return kind_complain(problem, "url", "the url begins with neither http:// nor https://",
+                             "write the base of the API, such as http://127.0.0.1:8080/v1");
     if (is_given(o->file))
-        return complain(problem, "file", "the backend openai reads no model file",
-                        "leave out file, or say backend: ngram");
+        return kind_complain(problem, "file", "the backend openai reads no model file",
+                             "leave out file, or say backend: ngram");
     if (is_given(o->backend_model) && !is_given(o->model))
-        return complain(problem, "backend_model", "backend_model is given, but no model that callers would name",
-                        "model: NAME");
+        return kind_complain(problem, "backend_model", "backend_model is given, but no model that callers would name",
+                             "model: NAME");
     return true;
 }
 

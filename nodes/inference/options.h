@@ -40,6 +40,7 @@ extern const struct kind kind_inference;
 /* A model of the registry as MLflow names it: "models:/NAME@ALIAS" or "models:/NAME/VERSION". One of alias and version is "". */
 struct registry_uri {
     char name[257], alias[256], version[11];
+    bool bridged; /* not of the name: the option `file` is served until there is such a version */
 };
 
 /* registry_uri_meant: does the option `model` mean the registry? registry_uri_read: NULL, or what is wrong with it. */

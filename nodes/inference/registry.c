@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/logger.h"
 #include "lib/wire.h"
@@ -18,6 +19,7 @@
 #define RETRY_MS_MAX 10000
 #define SECOND_LOOK_MS 1000
 #define LOOK_EVERY_MS 30000
+#define START_MS 5000 /* the tracker may start after this node */
 
 /* What is known besides the versions that were handed on; said once each time it changes. */
 enum knowledge { KNOWS, ABSENT, NOT_READY, NO_TRACKER };
@@ -37,6 +39,8 @@ struct registry {
     struct timer look;
     int64_t retry_ms;
     enum knowledge knowledge;
+    bool warned; /* of it */
+    int64_t opened_ms;
 };
 
 /* ---- causes ---- */
@@ -75,6 +79,12 @@ static void look_in(struct registry *r, int64_t delay_ms)
     node_timer_set(r->node, &r->look, delay_ms);
 }
 
+/* Nothing was served yet, and that is no trouble: the first version is still to be made, or the tracker to start. */
+static bool is_beginning(const struct registry *r, enum knowledge knowledge)
+{
+    return !r->found.version[0] && (knowledge == ABSENT || (knowledge == NO_TRACKER && clock_mono_ms() - r->opened_ms < START_MS));
+}
+
 static void note(struct registry *r, enum knowledge knowledge, const char *why)
 {
     static const struct {
@@ -82,10 +92,35 @@ static void note(struct registry *r, enum knowledge knowledge, const char *why)
         const char *code;
     } LINES[] = {[KNOWS] = {LEVEL_INFO, "registry-answers"}, [ABSENT] = {LEVEL_WARN, "version-absent"},
                  [NOT_READY] = {LEVEL_WARN, "version-not-ready"}, [NO_TRACKER] = {LEVEL_WARN, "registry-silent"}};
-    if (r->knowledge != knowledge)
-        logger_put(LINES[knowledge].level, LINES[knowledge].code, why, "model=%s alias=%s version=%s", r->uri.name, r->uri.alias,
-                   r->uri.version);
+    enum log_level level = is_beginning(r, knowledge) ? LEVEL_INFO : LINES[knowledge].level;
+    bool warns = level == LEVEL_WARN;
+    if (r->knowledge != knowledge || (warns && !r->warned))
+        logger_put(level, LINES[knowledge].code, why, "model=%s alias=%s version=%s", r->uri.name, r->uri.alias, r->uri.version);
     r->knowledge = knowledge;
+    r->warned = warns;
+}
+
+static void note_absent(struct registry *r)
+{
+    const struct registry_uri *uri = &r->uri;
+    const char *meanwhile = uri->bridged ? "the file is served until then" : "the node waits, and answers 503 until then";
+    char *why = NULL;
+    if (r->found.version[0])
+        why = xstrdup("the registry has no such version any more; what is served goes on being served");
+    else if (uri->alias[0])
+        why = xasprintf("no version of %s has the alias %s yet: %s", uri->name, uri->alias, meanwhile);
+    else
+        why = xasprintf("%s has no version %s yet: %s", uri->name, uri->version, meanwhile);
+    note(r, ABSENT, why);
+    free(why);
+}
+
+static void note_silence(struct registry *r, const struct ls_error *err)
+{
+    char *why = is_beginning(r, NO_TRACKER) ? xstrdup("the tracker does not answer yet; asked again until it does")
+                                            : xasprintf("the tracker does not answer: %s", err->text);
+    note(r, NO_TRACKER, why);
+    free(why);
 }
 
 static void answered(struct registry *r)
@@ -101,13 +136,12 @@ static void refused(struct registry *r, const struct ls_error *err)
 {
     bool absent = err->number == 404 || (err->number == 400 && strncmp(err->text, "INVALID_PARAMETER_VALUE", 23) == 0);
     if (absent) {
-        note(r, ABSENT, r->found.version[0] ? "the registry has no such version any more; what is served goes on being served"
-                                            : "the registry has no such version yet");
+        note_absent(r);
         answered(r);
         return;
     }
     if (r->connected)
-        note(r, NO_TRACKER, err->text);
+        note_silence(r, err);
     look_in(r, r->retry_ms);
     r->retry_ms = r->retry_ms * 2 < RETRY_MS_MAX ? r->retry_ms * 2 : RETRY_MS_MAX;
 }
@@ -259,7 +293,8 @@ struct registry *registry_open(struct node *node, const struct registry_uri *uri
                                            "model.deleted", NULL};
     static const char *const OF_VERSION[] = {"model.version.created", "model.version.updated", "model.updated", "model.deleted", NULL};
     struct registry *r = xcalloc(1, sizeof *r);
-    *r = (struct registry){.node = node, .uri = *uri, .fn = fn, .arg = arg, .look.fire = on_look, .retry_ms = RETRY_MS_MIN};
+    *r = (struct registry){.node = node, .uri = *uri, .fn = fn, .arg = arg, .look.fire = on_look, .retry_ms = RETRY_MS_MIN,
+                           .opened_ms = clock_mono_ms()};
     const struct ls_subscription events = {.topics = uri->alias[0] ? OF_ALIAS : OF_VERSION};
     r->subscription = ls_subscribe(node_client(node), &events, on_event, r, err);
     if (!r->subscription)

@@ -119,8 +119,13 @@ void answer_problem(struct visit *v, const struct problem *problem, const char *
 
 void answer_no_route(struct visit *v)
 {
-    answer_problem(v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", http_method(v->x),
-                   http_path(v->x));
+    const char *method = http_method(v->x), *path = http_path(v->x);
+    const struct offered_route *absent = directory_absent(v->ingress, method, path);
+    if (absent)
+        answer_problem(v, &(struct problem){.status = 503, .code = "unreachable"},
+                       "the node %s, which answers %s %.200s, is not connected now; try again", absent->client, method, path);
+    else
+        answer_problem(v, &(struct problem){.status = 404}, "there is no %s %.200s; /docs shows what there is", method, path);
 }
 
 unsigned bus_error_status(const struct ls_error *err)

@@ -11,6 +11,13 @@
 #include "lib/xmem.h"
 #include "nodes/ingress/ingress.h"
 
+#define ABSENT_MAX 2048 /* four times as many as a session may declare; the oldest go first */
+
+struct route_list {
+    struct offered_route *items;
+    size_t count, room;
+};
+
 struct directory {
     struct ingress *in;
     struct model *models;
@@ -21,8 +28,8 @@ struct directory {
         char *client, *http;
     } *doors; /* of the workers */
     size_t door_count, door_room;
-    struct offered_route *routes;
-    size_t route_count, route_room;
+    struct route_list routes;
+    struct route_list absent; /* of nodes that had routes, and have none now: they restart, or will be back */
     bool known, asking, again; /* again: something changed while the question was under way */
     LIST_HEAD(, directory_wait) waits;
 };
@@ -62,11 +69,12 @@ static void free_route(struct offered_route *r)
     free(r->client);
 }
 
-static void forget_routes(struct directory *d)
+static void forget_routes(struct route_list *list)
 {
-    for (size_t i = 0; i < d->route_count; i++)
-        free_route(&d->routes[i]);
-    d->route_count = 0;
+    for (size_t i = 0; i < list->count; i++)
+        free_route(&list->items[i]);
+    free(list->items);
+    *list = (struct route_list){0};
 }
 
 const char *directory_unready(const struct ingress *in)
@@ -95,19 +103,29 @@ const struct model *directory_model(const struct ingress *in, const char *id)
 
 const struct offered_route *directory_routes(const struct ingress *in, size_t *count)
 {
-    *count = in->directory->route_count;
-    return in->directory->routes;
+    *count = in->directory->routes.count;
+    return in->directory->routes.items;
 }
 
-const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path)
+static const struct offered_route *find_route(const struct route_list *list, const char *method, const char *path)
 {
-    for (size_t i = 0; i < in->directory->route_count; i++) {
-        const struct offered_route *r = &in->directory->routes[i];
+    for (size_t i = 0; i < list->count; i++) {
+        const struct offered_route *r = &list->items[i];
         bool head = strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0;
         if ((head || strcmp(r->method, method) == 0) && route_match(r->path, path, NULL))
             return r;
     }
     return NULL;
+}
+
+const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path)
+{
+    return find_route(&in->directory->routes, method, path);
+}
+
+const struct offered_route *directory_absent(const struct ingress *in, const char *method, const char *path)
+{
+    return find_route(&in->directory->absent, method, path);
 }
 
 const char *directory_door(const struct ingress *in, const char *client)
@@ -212,17 +230,50 @@ static void take_service(struct directory *d, struct mp service, const char *unu
     free(topic);
 }
 
+static void add_route(struct route_list *list, const struct offered_route *route)
+{
+    list->items = xgrow(list->items, &list->room, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = *route;
+}
+
 static void take_route(struct directory *d, struct mp route, const char *unused)
 {
     (void) unused;
-    d->routes = xgrow(d->routes, &d->route_room, d->route_count + 1, sizeof *d->routes);
-    struct offered_route *r = &d->routes[d->route_count];
-    *r = (struct offered_route){text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
-                                text_of(route, "client"), wire_bool(route, "bytes")};
-    if (r->method && r->path && r->topic && r->client)
-        d->route_count++;
+    struct offered_route r = {text_of(route, "method"), text_of(route, "path"), text_of(route, "topic"), text_of(route, "summary"),
+                              text_of(route, "client"), wire_bool(route, "bytes")};
+    if (r.method && r.path && r.topic && r.client)
+        add_route(&d->routes, &r);
     else
-        free_route(r);
+        free_route(&r);
+}
+
+static bool has_routes(const struct directory *d, const char *client)
+{
+    for (size_t i = 0; i < d->routes.count; i++)
+        if (strcmp(d->routes.items[i].client, client) == 0)
+            return true;
+    return false;
+}
+
+/* Of the routes that were there those stay known whose node is away; of a node that is back only what it declares now counts. */
+static void note_absent(struct directory *d, struct route_list *were_there)
+{
+    struct route_list lists[] = {d->absent, *were_there};
+    d->absent = *were_there = (struct route_list){0};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < lists[k].count; i++)
+            if (has_routes(d, lists[k].items[i].client))
+                free_route(&lists[k].items[i]);
+            else
+                add_route(&d->absent, &lists[k].items[i]);
+        free(lists[k].items);
+    }
+    size_t excess = d->absent.count > ABSENT_MAX ? d->absent.count - ABSENT_MAX : 0;
+    for (size_t i = 0; i < excess; i++)
+        free_route(&d->absent.items[i]);
+    d->absent.count -= excess;
+    if (excess)
+        memmove(d->absent.items, d->absent.items + excess, d->absent.count * sizeof *d->absent.items);
 }
 
 static int by_id(const void *a, const void *b)
@@ -244,8 +295,10 @@ static void on_routes(void *arg, struct ls_slice reply, const struct ls_error *e
     struct directory *d = arg;
     d->asking = false;
     if (!err) {
-        forget_routes(d);
+        struct route_list before = d->routes;
+        d->routes = (struct route_list){0};
         each_map(wire_map(reply), "routes", take_route, d, NULL);
+        note_absent(d, &before);
         d->known = true;
     }
     if (d->again)
@@ -341,11 +394,11 @@ void directory_close(struct ingress *in)
     if (!in->directory)
         return;
     forget_models(in->directory);
-    forget_routes(in->directory);
+    forget_routes(&in->directory->routes);
+    forget_routes(&in->directory->absent);
     forget_doors(in->directory);
     free(in->directory->doors);
     free(in->directory->models);
-    free(in->directory->routes);
     free(in->directory);
     in->directory = NULL;
 }

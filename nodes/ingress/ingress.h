@@ -117,10 +117,10 @@ void handle_elsewhere(struct visit *v);
 void handle_publish(struct visit *v); /* publish.c */
 void handle_feed(struct visit *v);    /* feed.c */
 void handle_request(struct visit *v); /* request.c */
-/* relay_start sends a request to the node that declared the route; false if no node did. relay.c */
+/* relay_find: a node declared such a route, or may have a moment ago. relay_start sends the request to it, or answers. relay.c */
 bool relay_find(struct visit *v);
 void relay_start(struct visit *v);
-/* answer_no_route: 404, and where to look. */
+/* answer_no_route: 404, and where to look; 503 when the node that had the route is away. */
 void answer_no_route(struct visit *v);
 
 struct offered_route;
@@ -155,6 +155,8 @@ const struct model *directory_model(const struct ingress *in, const char *id); /
 const struct model *directory_models(const struct ingress *in, size_t *count);
 const struct offered_route *directory_routes(const struct ingress *in, size_t *count);
 const struct offered_route *directory_route(const struct ingress *in, const char *method, const char *path);
+/* directory_absent: a route of a node that was here since this ingress began, and is not connected now. NULL: none such. */
+const struct offered_route *directory_absent(const struct ingress *in, const char *method, const char *path);
 /* directory_door: where the HTTP server of the client's worker is, "unix:/PATH" or "http://HOST:PORT"; NULL: it has not said. */
 const char *directory_door(const struct ingress *in, const char *client);
 struct directory_wait {

@@ -79,22 +79,19 @@ static bool is_key(const char *text)
 static bool check(const void *options, struct kind_problem *problem)
 {
     const struct ingress_options *o = options;
+    char text[sizeof problem->text];
     for (size_t i = 0; i < o->keys.count; i++) {
         if (is_key(o->keys.values[i]))
             continue;
-        problem->option = "keys";
-        snprintf(problem->text, sizeof problem->text, "the key of \"%.64s\" is not written as sha256:HEX", o->keys.keys[i]);
-        snprintf(problem->hint, sizeof problem->hint, "printf %%s KEY | sha256sum shows the 64 lower-case digits; write "
-                                                      "sha256: before them");
-        return false;
+        snprintf(text, sizeof text, "the key of \"%.64s\" is not written as sha256:HEX", o->keys.keys[i]);
+        return kind_complain(problem, "keys", text,
+                             "printf %s KEY | sha256sum shows the 64 lower-case digits; write sha256: before them");
     }
     if (is_loopback(o->listen) || o->keys.count || o->insecure)
         return true;
-    problem->option = "listen";
-    snprintf(problem->text, sizeof problem->text, "the HTTP server would be open to the network at %.100s", o->listen);
-    snprintf(problem->hint, sizeof problem->hint, "listen on 127.0.0.1, or give keys, or say insecure: true where the network "
-                                                  "itself is closed");
-    return false;
+    snprintf(text, sizeof text, "the HTTP server would be open to the network at %.100s", o->listen);
+    return kind_complain(problem, "listen", text,
+                         "listen on 127.0.0.1, or give keys, or say insecure: true where the network itself is closed");
 }
 
 const struct kind kind_ingress = {

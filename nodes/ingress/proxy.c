@@ -351,12 +351,14 @@ bool proxy_take(struct visit *v)
         proxy_start(v, route);
     if (route)
         return route->bytes;
-    /* It may have come a moment ago. Without a body there is time to ask later: relay_start does. */
-    if (!v->ingress->connected || http_body_length(x) == 0 || strncmp(http_path(x), "/api/", 5) != 0)
+    /* It may have come, or come back, a moment ago. Without a body there is time to ask later: relay_start does. */
+    if (http_body_length(x) == 0 || !relay_find(v))
         return false;
     struct proxy *p = proxy_new(v);
     p->wait = (struct directory_wait){.fn = on_known, .arg = p};
     http_body_pause(x);
     p->waiting = directory_refresh(v->ingress, &p->wait);
+    if (!p->waiting)
+        on_known(p);
     return true;
 }

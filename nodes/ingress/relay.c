@@ -235,10 +235,11 @@ static void on_known(void *arg)
 
 bool relay_find(struct visit *v)
 {
-    if (directory_route(v->ingress, http_method(v->x), http_path(v->x)))
+    const char *method = http_method(v->x), *path = http_path(v->x);
+    if (directory_route(v->ingress, method, path))
         return true;
-    /* It may have come a moment ago: relay_start asks again. */
-    return strncmp(http_path(v->x), "/api/", 5) == 0;
+    /* It may have come, or come back, a moment ago: relay_start asks again. */
+    return strncmp(path, "/api/", 5) == 0 || directory_absent(v->ingress, method, path);
 }
 
 void relay_start(struct visit *v)

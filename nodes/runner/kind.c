@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables of the kind `runner`. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,29 +77,21 @@ bool runner_log_events(const char *text, enum log_events *events, int64_t *rate)
     return false;
 }
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
-{
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
 static bool check(const void *options, struct kind_problem *problem)
 {
     const struct runner_options *o = options;
     enum log_events events;
     int64_t rate;
     if (!runner_log_events(o->log_events, &events, &rate))
-        return complain(problem, "log_events",
-                        "\"log_events\" says neither how much of a log goes onto the bus nor that none does",
-                        "write bytes a second, such as 64KiB, or full, tail or none");
+        return kind_complain(problem, "log_events",
+                             "\"log_events\" says neither how much of a log goes onto the bus nor that none does",
+                             "write bytes a second, such as 64KiB, or full, tail or none");
     if (!o->dir[0])
-        return complain(problem, "dir", "\"dir\" is empty", "name a folder on a local disk, or leave it out");
+        return kind_complain(problem, "dir", "\"dir\" is empty", "name a folder on a local disk, or leave it out");
     for (size_t i = 0; i < o->env.count; i++)
         if (!o->env.keys[i][0] || strchr(o->env.keys[i], '='))
-            return complain(problem, "env", "a variable in \"env\" has no name, or one with \"=\" in it",
-                            "write NAME: value");
+            return kind_complain(problem, "env", "a variable in \"env\" has no name, or one with \"=\" in it",
+                                 "write NAME: value");
     return true;
 }
 

@@ -2,7 +2,6 @@
 /* The tables of the kind `scheduler`. */
 #include "nodes/scheduler/options.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,14 +63,6 @@ static const struct kind_route ROUTES[] = {
     {0}};
 /* clang-format on */
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
-{
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
 static bool check(const void *options, struct kind_problem *problem)
 {
     const struct scheduler_options *o = options;
@@ -80,14 +71,14 @@ static bool check(const void *options, struct kind_problem *problem)
     for (size_t i = 0; o->database && i < sizeof SCHEMES / sizeof SCHEMES[0]; i++)
         known |= strncmp(o->database, SCHEMES[i], strlen(SCHEMES[i])) == 0;
     if (!known)
-        return complain(problem, "database", "the database is neither sqlite:PATH nor postgresql://...",
-                        "database: sqlite:var/scheduler.db");
+        return kind_complain(problem, "database", "the database is neither sqlite:PATH nor postgresql://...",
+                             "database: sqlite:var/scheduler.db");
     for (size_t i = 0; i < o->pools.count; i++) {
         char *end;
         long slots = strtol(o->pools.values[i], &end, 10);
         if (*end || end == o->pools.values[i] || slots < 1 || slots > 1000000)
-            return complain(problem, "pools", "the slots of a pool are no number from 1 to 1000000",
-                            "pools: { gpu: 2 }");
+            return kind_complain(problem, "pools", "the slots of a pool are no number from 1 to 1000000",
+                                 "pools: { gpu: 2 }");
     }
     return true;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables of the kind `tracker`. */
-#include <stdio.h>
 #include <string.h>
 
 #include "nodes/tracker/ops.h"
@@ -40,7 +39,7 @@ static const struct kind_route ROUTES[] = {
     {0}};
 
 static const char *const TAKES[] = {"run.>",         "experiment.>", "model.>",       "chat.completed",
-                                    "chat.feedback", "chat.failed",  "chat.cancelled", NULL};
+                                    "chat.feedback", "chat.failed",  "chat.cancelled", "task.failed", "task.retrying", NULL};
 static const char *const GIVES[] = {
     "experiment.created", "experiment.updated", "run.created", "run.updated", "run.deleted", "run.metric", "run.param",
     "run.tag", "run.input", "run.output", "model.registered", "model.updated", "model.deleted", "model.version.created",
@@ -57,23 +56,22 @@ static const struct kind_wiring *wiring(const void *options)
     return strncmp(o->artifact_root, "mlflow-artifacts:", 17) == 0 ? &OF_STORE : NULL;
 }
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
-{
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
 /* What follows is looked at by the node (nodes/kit/db.h), which this program does not link. */
 static bool is_database(const char *url)
 {
-    return (begins(url, "sqlite:") && url[7]) || begins(url, "postgresql://") || begins(url, "postgres://");
+    return (kind_begins(url, "sqlite:") && url[7]) || kind_begins(url, "postgresql://") || kind_begins(url, "postgres://");
+}
+
+/* Schemes that MLflow's clients know; the tracker itself reads files and asks the store. */
+static bool has_scheme(const char *uri)
+{
+    static const char *const SCHEMES[] = {"file", "s3", "mlflow-artifacts", "gs", "wasb", "wasbs", "abfs", "abfss", "adl", "r2", "b2",
+                                          "hdfs", "viewfs", "dbfs", "ftp", "sftp", "http", "https"};
+    size_t len = strcspn(uri, ":");
+    for (size_t i = 0; i < sizeof SCHEMES / sizeof *SCHEMES; i++)
+        if (strlen(SCHEMES[i]) == len && memcmp(uri, SCHEMES[i], len) == 0)
+            return true;
+    return false;
 }
 
 static bool check(const void *options, struct kind_problem *problem)
@@ -81,16 +79,21 @@ static bool check(const void *options, struct kind_problem *problem)
     const struct tracker_options *o = options;
     const char *colon = strchr(o->artifact_root, ':');
     if (!is_database(o->database))
-        return complain(problem, "database", "that is no database", "write sqlite:PATH or postgresql://USER@HOST/NAME");
+        return kind_complain(problem, "database", "that is no database", "write sqlite:PATH or postgresql://USER@HOST/NAME");
     if (!colon || colon == o->artifact_root || !colon[1])
-        return complain(problem, "artifact_root", "that is no URI",
-                        "write file:PATH, s3://BUCKET/PATH or mlflow-artifacts:/");
+        return kind_complain(problem, "artifact_root", "that is no URI",
+                             "write file:PATH, s3://BUCKET/PATH or mlflow-artifacts:/");
+    if (!has_scheme(o->artifact_root))
+        return kind_complain(problem, "artifact_root", "MLflow's clients know no URIs that begin so",
+                             kind_begins(o->artifact_root, "mlflow") ? "did you mean mlflow-artifacts:/?"
+                             : kind_begins(o->artifact_root, "s3")   ? "did you mean s3://BUCKET/PATH?"
+                                                                     : "write file:PATH, s3://BUCKET/PATH or mlflow-artifacts:/");
     if (strlen(o->artifact_root) > 120)
-        return complain(problem, "artifact_root",
-                        "the URI has more than 120 characters: those of runs would not fit into MLflow's tables",
-                        "use a shorter path");
+        return kind_complain(problem, "artifact_root",
+                             "the URI has more than 120 characters: those of runs would not fit into MLflow's tables",
+                             "use a shorter path");
     if (strlen(o->chat_experiment) > 256)
-        return complain(problem, "chat_experiment", "the name has more than 256 bytes", "use a shorter name");
+        return kind_complain(problem, "chat_experiment", "the name has more than 256 bytes", "use a shorter name");
     return true;
 }
 
@@ -107,6 +110,7 @@ const struct kind kind_tracker = {
     .takes = TAKES,
     .gives = GIVES,
     .serves = SERVES,
+    .serves_routes_only = true,
     .slots = 64,
     .routes = ROUTES,
     .metrics = METRICS,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables of the kind `wandb`. */
-#include <stdio.h>
 #include <string.h>
 
 #include "nodes/wandb/options.h"
@@ -56,14 +55,6 @@ static const char *const TAKES[] = {"run.>", "task.>", "workflow.run.>", "experi
 static const char *const GIVES[] = {"wandb.synced", "wandb.metric", "wandb.stopped", NULL};
 /* clang-format on */
 
-static bool complain(struct kind_problem *problem, const char *option, const char *text, const char *hint)
-{
-    problem->option = option;
-    snprintf(problem->text, sizeof problem->text, "%s", text);
-    snprintf(problem->hint, sizeof problem->hint, "%s", hint);
-    return false;
-}
-
 static bool is_project(const char *name)
 {
     return !name || (strlen(name) <= 128 && !strpbrk(name, "/\\#?%:"));
@@ -73,15 +64,15 @@ static bool check(const void *options, struct kind_problem *problem)
 {
     const struct wandb_options *o = options;
     if (o->base_url && strncmp(o->base_url, "http://", 7) != 0 && strncmp(o->base_url, "https://", 8) != 0)
-        return complain(problem, "base_url", "the address begins with neither http:// nor https://",
-                        "write the server's base, such as https://api.wandb.ai");
+        return kind_complain(problem, "base_url", "the address begins with neither http:// nor https://",
+                             "write the server's base, such as https://api.wandb.ai");
     if (!is_project(o->project) || !is_project(o->pull_project))
-        return complain(problem, is_project(o->project) ? "pull_project" : "project",
-                        "W&B takes no project name with one of / \\ # ? % : or more than 128 bytes",
-                        "use another name");
+        return kind_complain(problem, is_project(o->project) ? "pull_project" : "project",
+                             "W&B takes no project name with one of / \\ # ? % : or more than 128 bytes",
+                             "use another name");
     if (o->pull.count && (o->mode == WANDB_OFFLINE || o->mode == WANDB_DISABLED))
-        return complain(problem, "pull", "metrics can be brought from W&B online only",
-                        "leave out pull, or say mode: online");
+        return kind_complain(problem, "pull", "metrics can be brought from W&B online only",
+                             "leave out pull, or say mode: online");
     return true;
 }
 

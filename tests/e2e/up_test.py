@@ -230,6 +230,47 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_the_way_out(lab):
         assert f"LAB_PORT={lab.port + 100} lineshaft up {variable}" in run("up", variable, cwd=lab.folder).err
 
 
+def test_a_port_of_a_node_that_is_taken_is_told_before_anything_starts(lab):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for listen, way_out in ((f"127.0.0.1:{port}", "choose another: listen of the node, lab.yaml:8"),
+                                (f"127.0.0.1:${{env:WEB:-{port}}}", "choose another: WEB=")):
+            file = lab.write(f'  door: {{ kind: ingress, listen: "{listen}", insecure: true }}\n')
+            result = run("up", file, cwd=lab.folder)
+            assert (result.status, result.out) == (1, "") and not (lab.folder / "bus").exists()
+            assert f"port {port} on 127.0.0.1 is taken by " in result.err and f"pid {os.getpid()}" in result.err
+            assert 'Node "door" (ingress) listens there.' in result.err and way_out in result.err
+    assert "lab.yaml:8" in result.err
+
+
+def test_when_all_is_up_a_line_says_so_once_and_names_the_address(lab):
+    web = free_base()
+    door = f'  door: {{ kind: ingress, listen: "0.0.0.0:{web}", insecure: true }}\n'
+    up = lab.up(door + "  runs: { kind: tracker }\n")
+    line = up.wait_for("processes are ")
+    assert re.fullmatch(rf"lineshaft \| all 3 processes are up after .*s; http://127\.0\.0\.1:{web}/", line)
+    ours = pids_with(f"LINESHAFT_URL={lab.url}")
+    os.kill(next(pid for pid in pids_with("LINESHAFT_MEMBER=runs") if pid in ours), signal.SIGKILL)
+    up.wait_for("runs: starting")
+    up.wait_for("runs      | ")
+    assert up.end(signal.SIGINT) == 0
+    assert sum("processes are " in line for line in up.seen) == 1
+
+
+def test_of_a_program_of_ones_own_it_is_known_only_that_it_was_started(lab):
+    up = lab.up("  a: { kind: exec, command: [sleep, infinity], replicas: 2 }\n")
+    assert re.search(rf"all 3 processes are started after .*s; {lab.url}$", up.wait_for("processes are "))
+
+
+def test_nothing_is_said_to_be_up_while_a_node_is_not(lab):
+    door = f'{{ kind: ingress, listen: "127.0.0.1:{free_base()}", restart: {{ limit: 2, delay: 10ms }} }}\n'
+    up = lab.up(f"  a: {door}  b: {door}")  # one of the two has the port
+    up.wait_for("crash loop")
+    assert up.end(signal.SIGINT) == 0 and not any("processes are " in line for line in up.seen)
+
+
 def test_port_0_takes_five_free_ports_and_tells_all_where(lab):
     lab.port = 0
     up = lab.up("  a: { kind: exec, command: 'echo \"env $LINESHAFT_URL\"; exec sleep 1000' }\n")

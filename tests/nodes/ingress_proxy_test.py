@@ -499,7 +499,37 @@ def test_a_route_that_is_not_there_is_refused_at_once(stack):
     status, headers = raw.head()
     assert status == 404 and "/docs" in json.loads(raw.file.read(int(headers["content-length"])))["detail"]
     raw.close()
-    assert stack.get("/api/bytes/x").status == 404
+    assert stack.get("/api/nowhere/x").status == 404
+
+
+def test_a_node_that_is_killed_is_never_taken_for_absent(tmp_path):
+    """What MLflow's clients try again are 5xx; a 404 would end a training. The body is far larger than what may cross the bus."""
+    stack = Stack(tmp_path, NODES + "  files: {{ kind: artifacts, restart: {{ delay: 1s }} }}\n")
+    statuses = set()
+
+    def status():
+        raw = Raw(stack, put("/api/2.0/mlflow-artifacts/artifacts/a/x", b"Content-Length: %d\r\n" % MIB))
+        try:
+            with contextlib.suppress(OSError):  # it may be refused before the body is there
+                raw.send(BLOCK)
+            statuses.add(found := raw.head()[0])
+        except (OSError, IndexError):
+            return "cut"  # clients try this again, too
+        finally:
+            raw.close()
+        return found
+
+    wait_until(lambda: stack.get("/api/2.0/mlflow-artifacts/artifacts").status == 200, "the store there")
+    for _ in range(2):
+        os.kill(stack.pids("files")[0], signal.SIGKILL)
+        wait_until(lambda: status() == 503, "away")
+        wait_until(lambda: status() == 200, "there again")
+    os.kill(stack.pids("files")[0], signal.SIGKILL)
+    wait_until(lambda: "/api/2.0/mlflow-artifacts/artifacts" not in stack.get("/openapi.json").json["paths"], "its routes gone")
+    os.kill(stack.broker_pid(), signal.SIGKILL)
+    wait_until(lambda: status() == 200, "there again after both")
+    stack.close()
+    assert statuses <= {200, 502, 503}
 
 
 def test_a_route_over_the_bus_keeps_its_body_when_it_had_to_be_asked_for(stack):

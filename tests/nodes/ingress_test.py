@@ -2,6 +2,8 @@
 """The HTTP door: the OpenAI API, events and requests over HTTP, routes of nodes, keys, errors; against the mock backend."""
 import hashlib
 import json
+import os
+import signal
 import threading
 
 import pytest
@@ -356,6 +358,41 @@ def test_a_route_of_a_node_is_served_over_the_bus(stack):
     assert "/api/things/{name}" in stack.get("/openapi.json").json["paths"]
     peer.send("BYE", {})
     peer.close()
+    wait_until(lambda: "/api/things/{name}" not in stack.get("/openapi.json").json["paths"], "the route gone from the document")
+    away = stack.get("/api/things/a")
+    assert away.status == 503 and away.headers["retry-after"] == "1"
+    assert away.json["detail"] == "the node py, which answers GET /api/things/a, is not connected now; try again"
+    assert stack.call("HEAD", "/api/things/a").status == 503
+    assert stack.post("/api/things/a", {}).status == 404  # there never was one
+    assert stack.get("/api/nothing/a").status == 404
+    peer = stack.dealer("py", routes=[{**route, "path": "/api/others/{name}"}])  # it is back, without that route
+    wait_until(lambda: stack.get("/api/things/a").status == 404, "known to be no more")
+    peer.send("BYE", {})
+    peer.close()
+
+
+def test_a_node_that_is_killed_is_never_taken_for_absent(tmp_path):
+    """MLflow's clients try again after 5xx; a 404 would end a training."""
+    stack = Stack(tmp_path, """
+  door: {{ kind: ingress, listen: "{http}" }}
+  tracking: {{ kind: tracker, restart: {{ delay: 1s }} }}
+""")
+    path, statuses = "/api/2.0/mlflow/experiments/get?experiment_id=0", set()
+
+    def status():
+        statuses.add(stack.get(path).status)
+        return stack.get(path).status
+
+    wait_until(lambda: stack.get(path).status == 200, "the tracker there")
+    for _ in range(2):
+        os.kill(stack.pids("tracking")[0], signal.SIGKILL)
+        wait_until(lambda: status() == 503, "away")
+        wait_until(lambda: status() == 200, "there again")
+    os.kill(stack.broker_pid(), signal.SIGKILL)
+    wait_until(lambda: status() == 503, "without the bus")
+    wait_until(lambda: status() == 200, "there again")
+    stack.close()
+    assert statuses <= {200, 502, 503}
 
 
 # ---- access

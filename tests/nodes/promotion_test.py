@@ -353,6 +353,16 @@ def test_a_damaged_file_of_the_cache_is_fetched_anew(lab, models):
     assert (s.folder / "cache" / (sha(models[2]) + ".ngram")).read_bytes() == models[2]
 
 
+def test_a_file_that_is_no_model_is_said_alike_by_all_replicas(lab, models):
+    """One may remove it from the cache just before another opens it."""
+    s = lab(more=", replicas: 4")
+    s.register(1, 2).promote(1)
+    s.artifacts.files["runs/2/model.ngram"] = b"no model"
+    s.promote(2)
+    s.log_holds("it is no model file", 4)
+    assert not any("No such file" in line for line in s.up.seen) and sha(b"no model") + ".ngram" not in s.cached()
+
+
 def test_content_without_a_place_for_it_is_not_read(lab, models):
     s = lab().register(1)
     key, = s.artifacts.files
@@ -437,7 +447,7 @@ def test_a_door_on_a_port_wants_the_token(lab):
 
 def test_a_version_by_its_number_stays(lab):
     s = lab(model="models:/small/2")
-    s.log_holds("the registry has no such version yet", 2)
+    s.log_holds("small has no version 2 yet: the node waits", 2)
     s.register(1, 2).until_loaded(2).answers(2)
     s.promote(1).answers(2)
     assert all("alias" not in event["data"] for event in s.loaded())
@@ -446,6 +456,7 @@ def test_a_version_by_its_number_stays(lab):
 def test_the_file_is_served_until_the_first_version_is_there(lab, models, tmp_path):
     (tmp_path / "base.ngram").write_bytes(models[3])
     s = lab(more=", file: base.ngram, replicas: 2")
+    s.log_holds("no version of small has the alias champion yet: the file is served until then", 2)
     answer = s.with_model("small").chat("small", temperature=0)
     assert s.version_of(answer.json["choices"][0]["message"]["content"]) == 3
     assert len(answer.headers["x-lineshaft-version"]) == 16
