@@ -23,7 +23,8 @@ struct door {
 };
 
 /* door_find: `http` (an ingress) if it is given, else asks the broker which `artifacts` node says that it has a door, and takes one
- * that can be reached from here. 0, or the exit status after a message. Free with door_fini in any case. */
+ * that can be reached from here; it waits a few seconds for one, as nodes that have just been started do not all come at once. 0, or
+ * the exit status after a message. Free with door_fini in any case. */
 int door_find(struct door *door, const char *http, const struct options_broker *broker);
 void door_fini(struct door *door);
 
@@ -37,6 +38,11 @@ struct artifact {
     bool json, quiet, recursive, details, no_replace;
     char **names; /* what stands behind the options */
     size_t count;
+    int64_t patience_ms; /* the longest silence of the store, or */
+    bool in_all;         /* ... the longest time in all, from began_ms on */
+    int64_t began_ms, moved_ms; /* moved_ms: when the last byte came or went (talk_begin) */
+    bool spent;          /* patience is over: nothing more is tried */
+    bool said;           /* that we wait */
     struct door door;
     struct http_client *client;
 };
@@ -47,8 +53,12 @@ int artifact_get(struct artifact *a);
 int artifact_ls(struct artifact *a);
 int artifact_rm(struct artifact *a);
 
-/* artifact_failed prints the error and returns the exit status for it. artifact_say: a line about what was done, on standard
+/* artifact_goes_on: is there sense in the next of several, after one ended with `status`? artifact_says_it_waits: one line
+ * on standard error, once for each `said`.
+ * artifact_failed prints the error and returns the exit status for it. artifact_say: a line about what was done, on standard
  * output, made harmless; nothing with --quiet. artifact_json prints an object as one line and takes it over. */
+bool artifact_goes_on(const struct artifact *a, int status);
+void artifact_says_it_waits(bool *said, const char *for_what, int64_t left_ms);
 int artifact_failed(const struct ls_error *err);
 void artifact_say(const struct artifact *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void artifact_json(json_t *object);
@@ -59,7 +69,7 @@ struct talk {
     const char *method, *path;       /* path and query, encoded (artifact_path) */
     const char *headers[8];          /* "Name: value", NULL-terminated */
     void *arg;
-    /* A body by pieces: as in struct http_call_options, but never to be waited for. NULL: none. */
+    /* A body by pieces: as in struct http_call_options, but never HTTP_CALL_WAIT. NULL: none. */
     size_t (*read)(void *arg, char *out, size_t size);
     bool (*rewind)(void *arg);       /* NULL: it can be sent once only */
     int64_t body_bytes;              /* -1: not known */
@@ -69,6 +79,7 @@ struct talk {
     /* What came. */
     unsigned status;
     char etag[200], digest[300], range[100]; /* headers ETag, Repr-Digest, Content-Range; "" */
+    char deleted[24];                        /* X-Lineshaft-Deleted */
     int64_t length;                          /* Content-Length, -1 */
     int retry_ms;                            /* Retry-After, 0 */
     struct buf body;                         /* of an error, or whole; the caller's */
@@ -78,12 +89,16 @@ struct talk {
  * code, or UNREACHABLE, TIMEOUT, CUT, CANCELLED ... What may be repeated (the door is busy, or the connection broke before the answer
  * and the body can be sent again) is repeated a few times, with pauses. */
 int talk_well(struct artifact *a, struct talk *talk, struct ls_error *err);
-/* talk_pause waits before try number `done` + 1 (the door said retry_ms, or 0). */
+/* talk_begin: from now on the store is waited for. talk_pause waits before try number `done` + 1 (the door said retry_ms, or 0);
+ * false: that is longer than there is patience for. */
 #define TALK_TRIES 5
-void talk_pause(int done, int retry_ms);
+void talk_begin(struct artifact *a);
+bool talk_pause(struct artifact *a, int done, int retry_ms);
 
 /* artifact_path: "/api/artifacts/KEY", encoded, with `query` behind it. artifact_key: the key that was written as a key, or as a URI
- * mlflow-artifacts:/KEY. Both the caller's. */
+ * mlflow-artifacts:/KEY. Both the caller's. artifact_key_check: -1 with BAD_VALUE for one that is too long for a store, of which a message
+ * can only show the begin. */
+int artifact_key_check(const char *key, struct ls_error *err);
 char *artifact_path(const char *key, const char *query);
 char *artifact_key(const char *text);
 
@@ -93,6 +108,9 @@ char *artifact_key(const char *text);
  * It may end the list by returning false with *err. -1 with *err. */
 typedef bool list_fn(void *arg, const json_t *entry, struct ls_error *err);
 int list_each(struct artifact *a, const char *prefix, bool recursive, list_fn *fn, void *arg, struct ls_error *err);
+
+/* list_is_folder: is there something below KEY/? False, too, if that cannot be learned. */
+bool list_is_folder(struct artifact *a, const char *key);
 
 /* ---- artifact_hash.c: SHA-256 (FIPS 180-4) ---- */
 

@@ -2,6 +2,7 @@
 /* Where artifacts are reached: an ingress that was named, or the door of which an `artifacts` node says where it is
  * (docs/decisions/038). */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,14 @@
 
 #include "cli/artifact.h"
 #include "cli/bus.h"
+#include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/xmem.h"
 
 #define UNIX_PREFIX "unix:"
+#define WAIT_MS 5000     /* for a node that has a door */
+#define ASK_EVERY_MS 100
+#define SAY_AFTER_MS 2000
 #define HTTP_HINT "name an ingress with --http URL or LINESHAFT_HTTP_URL"
 
 static const char *text_of(const char *variable)
@@ -114,18 +119,35 @@ static int take_services(struct door *door, const struct bus *bus, struct mp rep
                                     ls_client_url(bus->client));
 }
 
+static int ask_once(struct door *door, struct bus *bus, struct ls_error *err)
+{
+    char *reply = NULL;
+    size_t len = 0;
+    *err = (struct ls_error){.number = 0};
+    int status = bus_adm(bus, &(struct bus_adm){.op = "services"}, &reply, &len);
+    if (status == CLI_OK)
+        take_services(door, bus, mp_over(reply, len), err);
+    free(reply);
+    return status;
+}
+
 static int ask_bus(struct door *door, const struct options_broker *broker)
 {
     struct bus bus;
     struct ls_error err = {0};
-    char *reply = NULL;
-    size_t len = 0;
+    bool said = false;
     int status = bus_open(&bus, &ARTIFACT, broker, NULL);
-    if (status == CLI_OK)
-        status = bus_adm(&bus, &(struct bus_adm){.op = "services"}, &reply, &len);
-    if (status == CLI_OK && take_services(door, &bus, mp_over(reply, len), &err) < 0)
+    int64_t began = clock_mono_ms(), most = broker->timeout_ms < WAIT_MS ? broker->timeout_ms : WAIT_MS;
+    while (status == CLI_OK && (status = ask_once(door, &bus, &err)) == CLI_OK) {
+        int64_t waited = clock_mono_ms() - began;
+        if (strcmp(err.name, "NO_RESPONDER") != 0 || waited >= most)
+            break;
+        if (waited >= SAY_AFTER_MS)
+            artifact_says_it_waits(&said, "no `artifacts` node is on the bus yet", most - waited);
+        poll(NULL, 0, ASK_EVERY_MS);
+    }
+    if (status == CLI_OK && err.name[0])
         status = artifact_failed(&err);
-    free(reply);
     bus_close(&bus);
     return status;
 }

@@ -35,7 +35,7 @@ struct download {
 static int disk_failed(struct download *d, const char *what)
 {
     d->broken = true;
-    return error_set(&d->err, "SYSTEM", "cannot write %s: %s", what, strerror(errno));
+    return error_set(&d->err, "SYSTEM", "cannot write %.200s: %s", what, strerror(errno));
 }
 
 /* ---- what an earlier call left ---- */
@@ -104,7 +104,7 @@ static int open_part(struct download *d)
     if (d->fd < 0)
         return disk_failed(d, d->part);
     if (flock(d->fd, LOCK_EX | LOCK_NB) < 0 || !is_the_part(d))
-        return error_set(&d->err, "BUSY", "%s is being written by another call", d->part);
+        return error_set(&d->err, "BUSY", "%.200s is being written by another call", d->part);
     d->locked = true;
     read_etag(d);
     return d->etag[0] ? hash_what_is_there(d) : start_anew(d);
@@ -120,12 +120,12 @@ static bool on_begin(void *arg, const struct talk *talk)
     bool goes_on = talk->status == 206 && sscanf(talk->range, "bytes %llu-", &from) == 1 && from == d->size && d->size;
     if (talk->status == 206 && !goes_on) {
         d->broken = true;
-        error_set(&d->err, "FAILED", "%s: another range came than was asked for (%s)", d->key, talk->range);
+        error_set(&d->err, "FAILED", "%.200s: another range came than was asked for (%s)", d->key, talk->range);
         return false;
     }
     if (!goes_on && d->size && !d->file) {
         d->broken = true;
-        error_set(&d->err, "CUT", "%s: it broke off after %llu bytes, and has changed since", d->key, (unsigned long long) d->size);
+        error_set(&d->err, "CUT", "%.200s: it broke off after %llu bytes, and has changed since", d->key, (unsigned long long) d->size);
         return false;
     }
     if (!goes_on && start_anew(d) < 0)
@@ -185,19 +185,22 @@ static int fetch_all(struct download *d)
     char *path = artifact_path(d->key, NULL);
     int result = -1;
     progress_begin(&d->progress, d->a, "getting", d->key);
+    talk_begin(d->a);
     for (int tries = 1; result < 0 && tries <= TALK_TRIES; tries++) {
         uint64_t before = d->size;
         d->err = (struct ls_error){.number = 0};
         result = fetch(d, path);
         bool again = result < 0 && !d->broken && (strcmp(d->err.name, "CUT") == 0 || strcmp(d->err.name, "TIMEOUT") == 0);
-        if (!again || (!d->file && d->size && !d->etag[0]))
+        if (!again || d->a->spent || (!d->file && d->size && !d->etag[0]))
             break;
         if (d->size > before)
             tries = 0;
-        else
-            talk_pause(tries, 0);
+        else if (!talk_pause(d->a, tries, 0))
+            break;
     }
     progress_end(&d->progress);
+    if (result < 0 && d->a->spent)
+        error_wrap(&d->err, "%.200s", d->key);
     free(path);
     return result;
 }
@@ -224,7 +227,7 @@ static int finish(struct download *d)
         unlink(d->part);
         unlink(d->etag_file);
     }
-    return error_set(&d->err, "CORRUPT", "%s: what came is not what was stored (its SHA-256 is another); get it again", d->key);
+    return error_set(&d->err, "CORRUPT", "%.200s: what came is not what was stored (its SHA-256 is another); get it again", d->key);
 }
 
 static void show(const struct download *d)
@@ -245,13 +248,16 @@ static int get_one(struct artifact *a, const char *key, const char *file)
 {
     struct download d = {.a = a, .key = key, .file = file, .fd = STDOUT_FILENO};
     struct stat st;
-    int result = 0;
-    if (file && stat(file, &st) == 0 && (S_ISDIR(st.st_mode) || a->no_replace))
-        result = error_set(&d.err, "SYSTEM", S_ISDIR(st.st_mode) ? "%s is a folder: write %s/" : "%s is there already", file, file);
+    int result = artifact_key_check(key, &d.err);
+    if (result == 0 && file && stat(file, &st) == 0 && (S_ISDIR(st.st_mode) || a->no_replace))
+        result = error_set(&d.err, "SYSTEM", S_ISDIR(st.st_mode) ? "%.200s is a folder: write %.200s/" : "%.200s is there already", file,
+                           file);
     if (result == 0)
         result = open_part(&d);
     if (result == 0)
         result = fetch_all(&d);
+    if (result < 0 && strcmp(d.err.name, "NOT_FOUND") == 0 && list_is_folder(a, key))
+        error_set(&d.err, "BAD_VALUE", "%.200s: is a folder: -r gets all that is in it", key);
     if (result == 0)
         result = finish(&d);
     if (result == 0)
@@ -294,7 +300,7 @@ static int make_folders(const char *file, struct ls_error *err)
     for (char *slash = strchr(path + 1, '/'); slash && result == 0; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0777) < 0 && errno != EEXIST)
-            result = error_set(err, "SYSTEM", "cannot make the folder %s: %s", path, strerror(errno));
+            result = error_set(err, "SYSTEM", "cannot make the folder %.200s: %s", path, strerror(errno));
         *slash = '/';
     }
     free(path);
@@ -315,13 +321,13 @@ static bool get_entry(void *arg, const json_t *entry, struct ls_error *err)
     const char *key = json_string_value(json_object_get(entry, "path"));
     size_t len = strlen(f->prefix);
     if (!key || strncmp(key, f->prefix, len) != 0 || !is_safe(key + len))
-        return error_set(err, "FAILED", "the list has \"%.200s\", which is no path below %s", key ? key : "", f->prefix) == 0;
+        return error_set(err, "FAILED", "the list has \"%.200s\", which is no path below %.200s", key ? key : "", f->prefix) == 0;
     char *file = xasprintf("%s%s", f->to, key + len);
     int one = make_folders(file, err) < 0 ? artifact_failed(err) : get_one(f->a, key, file);
     free(file);
     f->count++;
     f->status = one != CLI_OK ? one : f->status;
-    return one != CLI_UNREACHABLE;
+    return artifact_goes_on(f->a, one);
 }
 
 /* a/b goes to TO/b/..., a/b/ to TO/... */
@@ -335,8 +341,8 @@ static int get_folder(struct artifact *a, const char *key, const char *to)
     struct ls_error err = {0};
     int result = list_each(a, prefix, true, get_entry, &f, &err);
     if (result == 0 && !f.count)
-        result = error_set(&err, "NOT_FOUND", "there is nothing below %s", prefix);
-    if (result < 0 && f.status != CLI_UNREACHABLE)
+        result = error_set(&err, "NOT_FOUND", "there is nothing below %.200s", prefix);
+    if (result < 0 && (!f.count || artifact_goes_on(a, f.status)))
         f.status = artifact_failed(&err);
     free(prefix);
     free(below);
@@ -380,15 +386,15 @@ int artifact_get(struct artifact *a)
     if (!a->count)
         status = options_usage(&ARTIFACT, "get: which key?");
     else if (keys > 1 && !below)
-        status = options_usage(&ARTIFACT, "get: several keys go into a folder: %s/", to);
+        status = options_usage(&ARTIFACT, "get: several keys go into a folder: %.200s/", to);
     else if (a->recursive && strcmp(to, "-") == 0)
         status = options_usage(&ARTIFACT, "get: a folder does not go to standard output");
     for (size_t i = 0; status == CLI_OK && i < keys && !a->recursive; i++)
         if (below && !*base_name(a->names[i]))
-            status = options_usage(&ARTIFACT, "get: \"%s\" is a folder: -r gets all that is in it", a->names[i]);
+            status = options_usage(&ARTIFACT, "get: \"%.200s\" is a folder: -r gets all that is in it", a->names[i]);
     if (status != CLI_OK || (status = door_find(&a->door, a->http, &a->broker)) != CLI_OK)
         keys = 0;
-    for (size_t i = 0; i < keys && status != CLI_UNREACHABLE; i++) {
+    for (size_t i = 0; i < keys && artifact_goes_on(a, status); i++) {
         int one = get_named(a, a->names[i], to);
         status = one != CLI_OK ? one : status;
     }

@@ -11,14 +11,15 @@
 #include "lib/error.h"
 #include "lib/xmem.h"
 
+#define PAGE 1000
 #define SUM_SHOWN 12 /* digits of a hash in a table */
 
 /* ---- pages ---- */
 
-static char *list_path(const char *prefix, bool recursive, const char *after)
+static char *list_path(const char *prefix, bool recursive, const char *after, unsigned max)
 {
     struct buf query = {0};
-    buf_addf(&query, "max=1000&recursive=%s&prefix=", recursive ? "true" : "false");
+    buf_addf(&query, "max=%u&recursive=%s&prefix=", max, recursive ? "true" : "false");
     uri_encode(&query, prefix, true);
     if (after) {
         buf_addf(&query, "&after=");
@@ -32,6 +33,7 @@ static char *list_path(const char *prefix, bool recursive, const char *after)
 static int ask_page(struct artifact *a, const char *path, json_t **page, struct ls_error *err)
 {
     struct talk talk = {.method = "GET", .path = path, .body_bytes = -1};
+    talk_begin(a);
     int result = talk_well(a, &talk, err);
     *page = result == 0 ? json_loadb((const char *) talk.body.data, talk.body.len, 0, NULL) : NULL;
     if (result == 0 && !json_is_array(json_object_get(*page, "objects")))
@@ -62,7 +64,7 @@ int list_each(struct artifact *a, const char *prefix, bool recursive, list_fn *f
     char *after = NULL;
     int result = 0;
     do {
-        char *path = list_path(prefix, recursive, after);
+        char *path = list_path(prefix, recursive, after, PAGE);
         json_t *page = NULL;
         result = ask_page(a, path, &page, err);
         if (result == 0 && !take_page(page, fn, arg, err))
@@ -76,6 +78,18 @@ int list_each(struct artifact *a, const char *prefix, bool recursive, list_fn *f
         json_decref(page);
     } while (after);
     return result;
+}
+
+bool list_is_folder(struct artifact *a, const char *key)
+{
+    struct ls_error err = {0};
+    json_t *page = NULL;
+    char *prefix = xasprintf("%s/", key), *path = list_path(prefix, true, NULL, 1);
+    bool found = ask_page(a, path, &page, &err) == 0 && json_array_size(json_object_get(page, "objects"));
+    json_decref(page);
+    free(path);
+    free(prefix);
+    return found;
 }
 
 /* ---- ls ---- */
@@ -171,22 +185,38 @@ int artifact_ls(struct artifact *a)
 
 /* ---- rm ---- */
 
+static int remove_key(struct artifact *a, const char *key, bool *was_there, struct ls_error *err)
+{
+    char *path = artifact_path(key, a->recursive ? "recursive=true" : NULL);
+    struct talk talk = {.method = "DELETE", .path = path, .body_bytes = -1};
+    talk_begin(a);
+    int result = talk_well(a, &talk, err);
+    *was_there = strcmp(talk.deleted, "0") != 0;
+    buf_fini(&talk.body);
+    free(path);
+    return result;
+}
+
 static int remove_one(struct artifact *a, const char *name)
 {
     struct ls_error err = {0};
     char *key = artifact_key(name);
-    for (size_t len = strlen(key); a->recursive && len && key[len - 1] == '/'; len--)
+    bool folder = false, was_there = false;
+    for (size_t len = strlen(key); len && key[len - 1] == '/'; len--) {
         key[len - 1] = '\0';
-    char *path = artifact_path(key, a->recursive ? "recursive=true" : NULL);
-    struct talk talk = {.method = "DELETE", .path = path, .body_bytes = -1};
-    int result = *key ? talk_well(a, &talk, &err)
-                      : error_set(&err, "BAD_VALUE", "\"%s\" is no key: everything is removed at the store itself only", name);
+        folder = !a->recursive;
+    }
+    int result = *key ? 0 : error_set(&err, "BAD_VALUE", "\"%.200s\" is no key: everything is removed at the store itself only", name);
+    if (result == 0)
+        result = artifact_key_check(key, &err);
+    if (result == 0 && !folder)
+        result = remove_key(a, key, &was_there, &err);
+    if (result == 0 && (folder || (!was_there && !a->recursive && list_is_folder(a, key))))
+        result = error_set(&err, "BAD_VALUE", "%.200s: is a folder: -r removes all in it", key);
     if (result == 0 && a->json)
-        artifact_json(json_pack("{s:s,s:b,s:b}", "path", key, "deleted", true, "recursive", a->recursive));
+        artifact_json(json_pack("{s:s,s:b,s:b}", "path", key, "deleted", was_there, "recursive", a->recursive));
     else if (result == 0)
-        artifact_say(a, "%s%s: removed", key, a->recursive ? "/" : "");
-    buf_fini(&talk.body);
-    free(path);
+        artifact_say(a, "%s%s: %s", key, a->recursive ? "/" : "", was_there ? "removed" : "was not there");
     free(key);
     return result < 0 ? artifact_failed(&err) : CLI_OK;
 }
@@ -196,7 +226,7 @@ int artifact_rm(struct artifact *a)
     if (!a->count)
         return options_usage(&ARTIFACT, "rm: which key?");
     int status = door_find(&a->door, a->http, &a->broker);
-    for (size_t i = 0; i < a->count && status != CLI_UNREACHABLE && a->door.base; i++) {
+    for (size_t i = 0; i < a->count && artifact_goes_on(a, status) && a->door.base; i++) {
         int one = remove_one(a, a->names[i]);
         status = one != CLI_OK ? one : status;
     }

@@ -5,26 +5,46 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/artifact.h"
 #include "cli/bus.h"
 #include "cli/render.h"
+#include "lib/clock.h"
 #include "lib/node.h"
 #include "lib/utf8.h"
 #include "yaml/diag.h"
 
 #define RUN_ID_MAX 32
 #define TYPE_MAX 127
+#define PATIENCE_MS 180000 /* an upload is answered when the store has it: after 60 s at the latest, the door says */
+#define WIPE_LINE "\r\x1b[K"
 
 const struct cli_command ARTIFACT = {.name = "artifact"};
 
 static const struct verb {
     const char *name;
     int (*run)(struct artifact *a);
-} VERBS[] = {{"put", artifact_put}, {"get", artifact_get}, {"ls", artifact_ls}, {"rm", artifact_rm}};
+    bool small; /* --timeout is for all of it; else bytes may take as long as they move */
+} VERBS[] = {{"put", artifact_put, false}, {"get", artifact_get, false}, {"ls", artifact_ls, true}, {"rm", artifact_rm, true}};
 #define VERB_COUNT (sizeof VERBS / sizeof *VERBS)
 
 /* ---- words ---- */
+
+bool artifact_goes_on(const struct artifact *a, int status)
+{
+    return status != CLI_UNREACHABLE && !a->spent;
+}
+
+void artifact_says_it_waits(bool *said, const char *for_what, int64_t left_ms)
+{
+    char left[RENDER_SHORT_SIZE];
+    if (*said)
+        return;
+    *said = true;
+    fprintf(stderr, "%slineshaft artifact: %s; waiting up to %s\n", isatty(STDERR_FILENO) ? WIPE_LINE : "", for_what,
+            render_duration((left_ms + 999) / 1000 * 1000000, left));
+}
 
 int artifact_failed(const struct ls_error *err)
 {
@@ -74,8 +94,11 @@ static bool is_plain(const char *what, const char *text, size_t most)
 static bool take(struct artifact *a, int option)
 {
     bool ok;
-    if (options_broker_take(&ARTIFACT, &a->broker, option, &ok))
+    if (options_broker_take(&ARTIFACT, &a->broker, option, &ok)) {
+        if (option == OPTION_TIMEOUT)
+            a->patience_ms = a->broker.timeout_ms < INT32_MAX ? a->broker.timeout_ms : INT32_MAX;
         return ok;
+    }
     switch (option) {
     case 'h': a->http = optarg; return true;
     case 'i': a->run_id = optarg; return is_plain("--run", optarg, RUN_ID_MAX);
@@ -99,9 +122,9 @@ static const struct verb *find_verb(const char *name)
     }
     const char *near = diag_nearest(name, names);
     if (near)
-        options_usage(&ARTIFACT, "there is no verb \"%s\"; did you mean \"%s\"?", name, near);
+        options_usage(&ARTIFACT, "there is no verb \"%.60s\"; did you mean \"%s\"?", name, near);
     else
-        options_usage(&ARTIFACT, "there is no verb \"%s\"; the verbs are put, get, ls and rm", name);
+        options_usage(&ARTIFACT, "there is no verb \"%.60s\"; the verbs are put, get, ls and rm", name);
     return NULL;
 }
 
@@ -123,6 +146,9 @@ static int take_arguments(struct artifact *a, const struct verb **verb, int argc
     if (optind == argc)
         return options_usage(&ARTIFACT, "what is to be done: put, get, ls or rm?");
     *verb = find_verb(argv[optind]);
+    a->in_all = *verb && (*verb)->small && a->patience_ms;
+    a->patience_ms = a->patience_ms ? a->patience_ms : PATIENCE_MS;
+    a->began_ms = clock_mono_ms();
     a->names = argv + optind + 1;
     a->count = (size_t) (argc - optind - 1);
     return *verb ? CLI_OK : CLI_USAGE;

@@ -12,6 +12,7 @@
 
 #include "cli/artifact.h"
 #include "cli/render.h"
+#include "cli/store.h"
 #include "lib/error.h"
 #include "lib/utf8.h"
 #include "lib/xmem.h"
@@ -36,7 +37,7 @@ struct upload {
 static int read_failed(struct upload *u, const char *why)
 {
     u->broken = true;
-    return error_set(&u->err, "SYSTEM", "%s: %s", u->file, why);
+    return error_set(&u->err, "SYSTEM", "%.200s: %s", u->file, why);
 }
 
 /* The sum and the size of a file, as it is now. */
@@ -99,10 +100,10 @@ static int check_answer(struct upload *u, const json_t *object)
     const char *theirs = json_string_value(json_object_get(object, "sha256"));
     hash_text(u->sum, ours);
     if (!object)
-        return error_set(&u->err, "FAILED", "%s: the answer of %s is not to be understood", u->key, u->a->door.name);
+        return error_set(&u->err, "FAILED", "%.200s: the answer of %s is not to be understood", u->key, u->a->door.name);
     if (theirs && strcmp(theirs, ours) != 0)
-        return error_set(&u->err, "CORRUPT", "%s: the store has a content with the SHA-256 %.64s, but %s was sent; put it again", u->key,
-                         theirs, ours);
+        return error_set(&u->err, "CORRUPT", "%.200s: the store has a content with the SHA-256 %.64s, but %s was sent; put it again",
+                         u->key, theirs, ours);
     return 0;
 }
 
@@ -114,16 +115,16 @@ static void show(const struct upload *u, json_t *object, unsigned status)
     json_object_set_new(object, "sha256", json_string(sum));
     if (u->a->json)
         artifact_json(json_incref(object));
+    else if (status == 202)
+        artifact_say(u->a, STORE_SPOOLED, u->key);
     else
         artifact_say(u->a, "%s: %s, SHA-256 %s%s", u->key, render_size(u->progress.done, size), sum,
-                     status == 202   ? "; the store is away, it is spooled and will be stored"
-                     : status == 200 ? "; it was there, or replaced what was"
-                                     : "");
+                     status == 200 ? "; it was there, or replaced what was" : "");
 }
 
 static int send_file(struct upload *u)
 {
-    char type[300], digest[80], value[64], run[300];
+    char type[300], digest[80], value[64], run[300], why[100];
     char *path = artifact_path(u->key, NULL);
     struct artifact *a = u->a;
     struct talk talk = {.method = "PUT", .path = path, .arg = u, .read = on_read, .rewind = u->regular ? on_rewind : NULL,
@@ -145,8 +146,12 @@ static int send_file(struct upload *u)
     progress_begin(&u->progress, a, "sending", u->key);
     u->progress.total = u->regular ? u->size : 0;
     struct ls_error err = {0};
+    talk_begin(a);
     int result = talk_well(a, &talk, &err);
     progress_end(&u->progress);
+    snprintf(why, sizeof why, "%s", err.text);
+    if (result < 0 && a->spent)
+        error_set(&err, "TIMEOUT", "%.200s: %s; it may be stored all the same, if all of it arrived", u->key, why);
     if (!u->regular)
         hash_end(&u->hash, u->sum);
     if (result < 0 && !u->broken)
@@ -172,7 +177,9 @@ static int put_one(struct artifact *a, const char *file, const char *key)
     if (result == 0 && S_ISDIR(st.st_mode))
         result = read_failed(&u, "that is a folder: -r puts all that is in it");
     if (result == 0 && !utf8_valid(key, strlen(key)))
-        result = error_set(&u.err, "BAD_VALUE", "%s: the name is not UTF-8, as keys are: name a KEY", u.file);
+        result = error_set(&u.err, "BAD_VALUE", "%.200s: the name is not UTF-8, as keys are: name a KEY", u.file);
+    if (result == 0)
+        result = artifact_key_check(key, &u.err);
     u.regular = result == 0 && S_ISREG(st.st_mode) && lseek(u.fd, 0, SEEK_CUR) == 0;
     u.size = u.regular ? (uint64_t) st.st_size : 0;
     if (result == 0 && u.regular)
@@ -214,7 +221,7 @@ static int put_folder(struct artifact *a, const char *folder, const char *key)
         struct ls_error err;
         int one = CLI_OK;
         if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS) {
-            error_set(&err, "SYSTEM", "%s: %s", entry->fts_path, strerror(entry->fts_errno));
+            error_set(&err, "SYSTEM", "%.200s: %s", entry->fts_path, strerror(entry->fts_errno));
             one = artifact_failed(&err);
         } else if (file) {
             const char *below = entry->fts_path + strlen(root);
@@ -223,7 +230,7 @@ static int put_folder(struct artifact *a, const char *folder, const char *key)
             free(name);
         }
         status = one != CLI_OK ? one : status;
-        if (one == CLI_UNREACHABLE)
+        if (!artifact_goes_on(a, one))
             break;
     }
     if (tree)
@@ -264,13 +271,13 @@ int artifact_put(struct artifact *a)
     if (!a->count)
         status = options_usage(&ARTIFACT, "put: which file?");
     else if (files > 1 && !below)
-        status = options_usage(&ARTIFACT, "put: several files go below a key that ends with a slash: %s/", to);
+        status = options_usage(&ARTIFACT, "put: several files go below a key that ends with a slash: %.200s/", to);
     for (size_t i = 0; status == CLI_OK && i < files; i++)
         if (strcmp(a->names[i], "-") == 0 && below)
             status = options_usage(&ARTIFACT, "put: standard input has no name: under which KEY?");
     if (status != CLI_OK || (status = door_find(&a->door, a->http, &a->broker)) != CLI_OK)
         files = 0;
-    for (size_t i = 0; i < files && status != CLI_UNREACHABLE; i++) {
+    for (size_t i = 0; i < files && artifact_goes_on(a, status); i++) {
         int one = put_named(a, a->names[i], to);
         status = one != CLI_OK ? one : status;
     }

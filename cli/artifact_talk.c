@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/artifact.h"
+#include "cli/render.h"
 #include "cli/run_report.h"
 #include "lib/clock.h"
 #include "lib/error.h"
@@ -13,14 +14,17 @@
 
 #define BODY_MAX (16u << 20)       /* of an answer that is gathered: a page of a list */
 #define EXPECT_BYTES (1 << 20)     /* a body from this size on is sent when the door wants it */
-#define FIRST_BYTE_MS 180000       /* an upload is answered when the store has it: after 60 s at the latest, the door says */
+#define SAY_AFTER_MS 2000          /* so long nothing moved: what is waited for is said */
+#define NEVER_MS ((int64_t) 1 << 40) /* the client's own clocks: patience is kept here */
 #define PAUSE_MS 200               /* before the second try; doubled each time */
 #define PAUSE_MAX_MS 30000
 #define HEADERS_MAX 12
+#define KEY_MAX 1024 /* bytes */
 
 /* ---- one exchange ---- */
 
 struct exchange {
+    struct artifact *a;
     struct talk *talk;
     struct ls_error *err;
     bool over, failed, stopped;
@@ -49,6 +53,9 @@ static void on_head(void *arg, struct http_call *call, unsigned status)
     copy_header(call, "ETag", talk->etag, sizeof talk->etag);
     copy_header(call, "Repr-Digest", talk->digest, sizeof talk->digest);
     copy_header(call, "Content-Range", talk->range, sizeof talk->range);
+    copy_header(call, "X-Lineshaft-Deleted", talk->deleted, sizeof talk->deleted);
+    if (is_good(talk))
+        x->a->moved_ms = clock_mono_ms();
     if (is_good(talk) && talk->begin && !talk->begin(talk->arg, talk))
         x->stopped = true;
 }
@@ -60,12 +67,16 @@ static bool on_data(void *arg, struct http_call *call, struct ls_slice bytes)
     (void) call;
     if (x->stopped)
         return false;
+    bool taken = true;
     if (is_good(talk) && talk->data)
-        return talk->data(talk->arg, bytes);
-    if (talk->body.len + bytes.len > BODY_MAX)
-        return false;
-    buf_add(&talk->body, bytes.data, bytes.len);
-    return true;
+        taken = talk->data(talk->arg, bytes);
+    else if (talk->body.len + bytes.len > BODY_MAX)
+        taken = false;
+    else
+        buf_add(&talk->body, bytes.data, bytes.len);
+    if (is_good(talk))
+        x->a->moved_ms = clock_mono_ms();
+    return taken;
 }
 
 static void on_end(void *arg, struct http_call *call, unsigned status, const struct ls_error *err)
@@ -84,7 +95,9 @@ static size_t on_read(void *arg, struct http_call *call, char *out, size_t size)
 {
     struct exchange *x = arg;
     (void) call;
-    return x->talk->read(x->talk->arg, out, size);
+    size_t got = x->talk->read(x->talk->arg, out, size);
+    x->a->moved_ms = clock_mono_ms(); /* a pipe may be slow: that is no silence of the store */
+    return got;
 }
 
 static bool on_rewind(void *arg, struct http_call *call)
@@ -94,13 +107,36 @@ static bool on_rewind(void *arg, struct http_call *call)
     return x->talk->rewind(x->talk->arg);
 }
 
-static void run_until_over(struct http_client *client, const struct exchange *x)
+static int64_t patience_left(const struct artifact *a)
+{
+    return (a->in_all ? a->began_ms : a->moved_ms) + a->patience_ms - clock_mono_ms();
+}
+
+static void out_of_patience(struct artifact *a, struct ls_error *err)
+{
+    char time[RENDER_SHORT_SIZE];
+    a->spent = true;
+    error_set(err, "TIMEOUT", a->in_all ? "the store did not answer in time: %s in all" : "the store did not answer for %s",
+              render_duration(a->patience_ms * 1000, time));
+}
+
+static void run_until_over(struct artifact *a, struct http_call *call, struct exchange *x)
 {
     while (!x->over) {
-        int64_t due = http_client_due(client), now = clock_mono_ms();
-        int wait = due == INT64_MAX ? -1 : due <= now ? 0 : (int) (due - now < INT32_MAX ? due - now : INT32_MAX);
-        poll(&(struct pollfd){.fd = http_client_fd(client), .events = POLLIN}, 1, wait);
-        http_client_run(client);
+        int64_t due = http_client_due(a->client), now = clock_mono_ms(), left = patience_left(a), quiet = now - a->moved_ms;
+        int64_t wait = due <= now ? 0 : due - now;
+        if (left <= 0) {
+            http_call_cancel(&call);
+            out_of_patience(a, x->err);
+            x->failed = x->over = true;
+            return;
+        }
+        if (quiet >= SAY_AFTER_MS)
+            artifact_says_it_waits(&a->said, "the store does not answer yet", left);
+        else if (wait > SAY_AFTER_MS - quiet)
+            wait = SAY_AFTER_MS - quiet;
+        poll(&(struct pollfd){.fd = http_client_fd(a->client), .events = POLLIN}, 1, (int) (wait < left ? wait : left));
+        http_client_run(a->client);
     }
 }
 
@@ -108,7 +144,7 @@ static int talk_once(struct artifact *a, struct talk *talk, struct ls_error *err
 {
     const char *headers[HEADERS_MAX] = {NULL};
     size_t count = 0;
-    struct exchange x = {.talk = talk, .err = err};
+    struct exchange x = {.a = a, .talk = talk, .err = err};
     char *url = xasprintf("%s%s", a->door.base, talk->path);
     for (const char *const *header = talk->headers; *header; header++)
         headers[count++] = *header;
@@ -123,14 +159,14 @@ static int talk_once(struct artifact *a, struct talk *talk, struct ls_error *err
         .method = talk->method, .url = url, .headers = headers, .read = talk->read ? on_read : NULL,
         .rewind = talk->rewind ? on_rewind : NULL, .body_bytes = talk->body_bytes,
         .expect = talk->read && (talk->body_bytes < 0 || talk->body_bytes >= EXPECT_BYTES), .exact_path = true,
-        .first_byte_ms = FIRST_BYTE_MS, .unix_socket = a->door.socket, .arg = &x, .headers_done = on_head, .data = on_data,
-        .end = on_end};
-    bool begun = http_call_start(a->client, &options, err);
-    if (begun)
-        run_until_over(a->client, &x);
+        .first_byte_ms = NEVER_MS, .stall_ms = talk->read ? NEVER_MS : 0, .unix_socket = a->door.socket, .arg = &x,
+        .headers_done = on_head, .data = on_data, .end = on_end};
+    struct http_call *call = http_call_start(a->client, &options, err);
+    if (call)
+        run_until_over(a, call, &x);
     free(url);
     free(parent);
-    return begun && !x.failed ? 0 : -1;
+    return call && !x.failed ? 0 : -1;
 }
 
 /* ---- what a refusal says ---- */
@@ -158,14 +194,31 @@ static int talk_refused(const struct artifact *a, struct talk *talk, struct ls_e
 
 /* ---- patience ---- */
 
-void talk_pause(int done, int retry_ms)
+void talk_begin(struct artifact *a)
 {
-    poll(NULL, 0, retry_ms ? retry_ms : PAUSE_MS << (done - 1));
+    a->moved_ms = clock_mono_ms();
 }
 
-static bool comes_again(unsigned status)
+bool talk_pause(struct artifact *a, int done, int retry_ms)
 {
-    return status == 429 || status == 502 || status == 503 || status == 504 || status == 507;
+    int pause = retry_ms ? retry_ms : PAUSE_MS << (done - 1);
+    int64_t left = patience_left(a);
+    if (a->spent || pause >= left)
+        return false;
+    if (clock_mono_ms() - a->moved_ms + pause >= SAY_AFTER_MS)
+        artifact_says_it_waits(&a->said, "the store cannot do it yet", left);
+    poll(NULL, 0, pause);
+    return true;
+}
+
+/* What is spooled will be there only when the store is back: that is said, and not waited for. */
+static bool comes_again(const struct talk *talk, const struct ls_error *err)
+{
+    static const unsigned PASSING[] = {429, 502, 503, 504, 507};
+    for (size_t i = 0; i < sizeof PASSING / sizeof *PASSING; i++)
+        if (talk->status == PASSING[i])
+            return (talk->retry_ms || talk->status != 502) && strcmp(err->name, "SPOOLED") != 0;
+    return false;
 }
 
 int talk_well(struct artifact *a, struct talk *talk, struct ls_error *err)
@@ -180,11 +233,12 @@ int talk_well(struct artifact *a, struct talk *talk, struct ls_error *err)
         bool cut = result < 0 && !begun &&
                    (strcmp(err->name, "CUT") == 0 || (was_there && strcmp(err->name, "UNREACHABLE") == 0));
         was_there |= cut;
-        bool again = cut || (result == 0 && comes_again(talk->status) && (talk->retry_ms || talk->status != 502));
+        if (result == 0)
+            talk_refused(a, talk, err);
+        bool again = cut || (result == 0 && comes_again(talk, err));
         bool able = !talk->read || (talk->rewind && talk->rewind(talk->arg));
-        if (!again || !able || tries == TALK_TRIES)
-            return result < 0 ? -1 : talk_refused(a, talk, err);
-        talk_pause(tries, result < 0 ? 0 : talk->retry_ms);
+        if (!again || !able || tries == TALK_TRIES || !talk_pause(a, tries, result < 0 ? 0 : talk->retry_ms))
+            return -1;
     }
 }
 
@@ -211,4 +265,12 @@ char *artifact_key(const char *text)
     if (strncmp(text, "//", 2) == 0) /* a host: which server that is, --http says */
         text += 2 + strcspn(text + 2, "/");
     return uri_decoded(text + strspn(text, "/"));
+}
+
+int artifact_key_check(const char *key, struct ls_error *err)
+{
+    size_t len = strlen(key);
+    if (len <= KEY_MAX)
+        return 0;
+    return error_set(err, "BAD_VALUE", "the key %.60s... has %zu bytes; at most %d fit into a store", key, len, KEY_MAX);
 }

@@ -89,9 +89,12 @@ static int run_program(const struct store_call *call, char **arguments, json_t *
 static int run_verb(const struct store_call *call, const char *const *words, json_t **object)
 {
     char timeout[40];
-    const char *arguments[20] = {STORE_PROGRAM, "--json", "--url", call->broker->url, "--timeout", timeout};
-    size_t count = 6;
-    snprintf(timeout, sizeof timeout, "%lldms", (long long) call->broker->timeout_ms);
+    const char *arguments[20] = {STORE_PROGRAM, "--json", "--url", call->broker->url};
+    size_t count = 4;
+    if (call->broker->timeout_ms == call->broker->refused_ms) { /* it was asked for; else bytes have more time than words */
+        snprintf(timeout, sizeof timeout, "--timeout=%lldms", (long long) call->broker->timeout_ms);
+        arguments[count++] = timeout;
+    }
     if (!call->progress)
         arguments[count++] = "--quiet";
     for (; *words; words++)
@@ -106,7 +109,11 @@ int store_put(const struct store_call *call, const char *file, const char *uri, 
 {
     const char *const of_run[] = {"put", "--run", run_id, "--", file, uri, NULL};
     const char *const plain[] = {"put", "--", file, uri, NULL};
-    return run_verb(call, run_id ? of_run : plain, object);
+    int status = run_verb(call, run_id ? of_run : plain, object);
+    const char *state = json_string_value(json_object_get(*object, "state"));
+    if (status == CLI_OK && state && strcmp(state, "spooled") == 0)
+        fprintf(stderr, "lineshaft %s: " STORE_SPOOLED "\n", call->command->name, uri);
+    return status;
 }
 
 int store_get(const struct store_call *call, const char *uri, const char *file)

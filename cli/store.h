@@ -13,6 +13,9 @@
     "lineshaft %s: cannot run %s: %s\n"                                                                                \
     "  It belongs into the same folder as lineshaft: `make` builds both, `make install` installs both.\n"
 
+/* Of an artifact that is not in the store yet; its key. */
+#define STORE_SPOOLED "%s: spooled; it will be stored when the store is back (artifact.stored tells)"
+
 /* store_has: is that a URI of the store, mlflow-artifacts:? */
 bool store_has(const char *uri);
 
@@ -24,7 +27,7 @@ struct store_call {
 
 /* store_put sends `file` to the URI, as a file of the run (NULL: of none), and waits until the store has it. *object is what it says
  * of it ({path, size, sha256 ...}), the caller's. store_get fetches the URI into `file`, verified. 0, or the exit status after
- * messages. */
+ * messages. What is spooled only is said on standard error. */
 int store_put(const struct store_call *call, const char *file, const char *uri, const char *run_id, json_t **object);
 int store_get(const struct store_call *call, const char *uri, const char *file);
 

@@ -34,6 +34,7 @@ static const struct {
     {"BUSY", 503, "store", "TEMPORARILY_UNAVAILABLE"},
     {"DRAINING", 503, "store", "TEMPORARILY_UNAVAILABLE"},
     {"TIMEOUT", 503, "store", "TEMPORARILY_UNAVAILABLE"},
+    {"SPOOLED", 503, "store", "TEMPORARILY_UNAVAILABLE"},
     {NULL, 500, "internal", "INTERNAL_ERROR"},
 };
 
@@ -52,10 +53,27 @@ void door_number(struct ls_error *err)
         err->number = 409;
 }
 
-void door_missing(const char *key, struct ls_error *err)
+static bool be_spooled(const struct artifacts *a, const char *key, bool away, struct ls_error *err)
 {
-    if (strcmp(err->name, "NOT_FOUND") == 0 && !strstr(err->text, "NoSuchBucket"))
+    if (!store_spooled(a, key, away))
+        return false;
+    error_set(err, "SPOOLED", "%.200s is spooled, and not in the store yet", key);
+    err->again = true;
+    return true;
+}
+
+void door_missing(const struct artifacts *a, const char *key, struct ls_error *err)
+{
+    bool missing = strcmp(err->name, "NOT_FOUND") == 0;
+    if ((missing || err->again) && be_spooled(a, key, false, err))
+        return;
+    if (missing && !strstr(err->text, "NoSuchBucket"))
         error_set(err, "NOT_FOUND", "there is no artifact %.200s", key);
+}
+
+bool door_spooled(const struct artifacts *a, const char *key, struct ls_error *err)
+{
+    return be_spooled(a, key, true, err);
 }
 
 void door_json(struct http_exchange *x, unsigned status, json_t *body)

@@ -127,7 +127,7 @@ static void drain(void *self)
     struct artifacts *a = self;
     http_server_drain(a->server);
     a->leave_timer.fire = on_leave;
-    node_timer_set(a->node, &a->leave_timer, a->pause_ms ? 0 : node_drain_ms(a->node) / 2);
+    node_timer_set(a->node, &a->leave_timer, a->troubled[TROUBLE_AWAY] ? 0 : node_drain_ms(a->node) / 2);
 }
 
 static size_t busy(void *self)

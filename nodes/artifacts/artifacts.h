@@ -17,6 +17,9 @@
 
 struct copy;
 
+/* Why entries wait for another try. */
+enum store_trouble { TROUBLE_NONE, TROUBLE_AWAY, TROUBLE_FULL, TROUBLE_COUNT };
+
 struct artifacts {
     struct node *node;
     const struct artifacts_options *options;
@@ -29,8 +32,7 @@ struct artifacts {
     struct map lanes;           /* hash of a key -> its entries that are not done */
     struct entry_list ready;    /* may be written now, by queue_link */
     int active;
-    int64_t pause_ms;           /* the store failed: so long until the next try; 0: it did not */
-    struct timer resume;
+    size_t troubled[TROUBLE_COUNT]; /* entries that wait for another try */
 
     /* events.c */
     struct entry_list untold;   /* done, and not given to the broker yet, by queue_link */
@@ -63,6 +65,9 @@ void store_go(struct artifacts *a, struct entry *entry);
 void store_leave(struct artifacts *a, struct entry *entry);
 /* store_has_waiting: is an entry of this key, or with `below` of one below it, not written yet? */
 bool store_has_waiting(const struct artifacts *a, const char *key, bool below);
+/* store_spooled: is there whole content for this key that is not in the store yet? With `away` only if the store was away when it was
+ * tried. */
+bool store_spooled(const struct artifacts *a, const char *key, bool away);
 
 /* ---- events.c: what the bus is told ---- */
 

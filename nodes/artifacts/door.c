@@ -201,7 +201,7 @@ int door_open(struct artifacts *a, struct ls_error *err)
         rc = error_set(err, "CONFIG", "listen: a private port needs a token, so that not everybody can read and write: set "
                                       "LINESHAFT_TOKEN for this node and those that fetch from it (`lineshaft up` does it by itself)");
     else if (!(a->server = http_server_open(&options, err)))
-        rc = -1;
+        rc = error_wrap(err, "%s", o->listen ? "`listen`" : "the door, whose place follows from `dir`");
     free(address);
     return rc;
 }

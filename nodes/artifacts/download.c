@@ -161,7 +161,7 @@ static void answer_from_folder(struct download *d, int fd, const struct objstore
 static void fail(struct download *d, const struct ls_error *err)
 {
     struct ls_error told = *err;
-    door_missing(d->visit.key, &told);
+    door_missing(d->visit.a, d->visit.key, &told);
     visit_fail(&d->visit, &told);
 }
 
@@ -241,6 +241,10 @@ static void on_request(struct visit *visit)
     struct ls_error err;
     d->head = strcmp(http_method(visit->x), "HEAD") == 0;
     d->asked_range = http_header(visit->x, "Range") != NULL;
+    if (door_spooled(visit->a, visit->key, &err)) {
+        visit_fail(visit, &err);
+        return;
+    }
     int fd = objstore_file(visit->a->store, visit->key, &object, &err);
     if (fd >= 0)
         answer_from_folder(d, fd, &object);

@@ -64,7 +64,7 @@ static void fail(struct job *job, const struct ls_error *err)
 static void fail_missing(struct job *job, const struct ls_error *err)
 {
     struct ls_error told = *err;
-    door_missing(job->visit.key, &told);
+    door_missing(job->visit.a, job->visit.key, &told);
     fail(job, &told);
 }
 
@@ -181,6 +181,10 @@ static void stat_start(struct job *job)
 {
     struct ls_error err;
     const struct objstore_get get = {.key = job->visit.key, .length = 0, .arg = job, .found = on_stat_found, .end = on_stat};
+    if (door_spooled(job->visit.a, job->visit.key, &err)) {
+        fail(job, &err);
+        return;
+    }
     job->op = objstore_get(job->visit.a->store, &get, &err);
     if (!job->op)
         fail(job, &err);
@@ -197,6 +201,9 @@ static void delete_done(struct job *job)
     } else if (job->visit.mlflow) {
         answer(job, json_object());
     } else if (job->visit.x) {
+        char count[24];
+        snprintf(count, sizeof count, "%llu", (unsigned long long) job->deleted);
+        http_answer_header(job->visit.x, "X-Lineshaft-Deleted", count);
         http_answer(job->visit.x, 204, (struct ls_slice){0});
         job->visit.answered = true;
     }
@@ -216,10 +223,12 @@ static void on_page_below(void *arg, bool more, const struct ls_error *err)
     job->op = NULL;
     if (err)
         fail(job, err);
-    else if (!json_array_size(job->keys))
-        delete_done(job);
-    else
+    else if (json_array_size(job->keys))
         delete_next(job);
+    else {
+        objstore_prune(job->visit.a->store, job->visit.key);
+        delete_done(job);
+    }
 }
 
 static void delete_page(struct job *job)

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <sys/queue.h>
 
+#include "lib/heap.h"
 #include "lib/lineshaft.h"
 
 /* The spool: what was taken and is not stored, or not told, yet. A folder with, for each entry, the files
@@ -52,6 +53,9 @@ struct entry {
     bool queued;                  /* in the list of those that may be written now, or told now */
     struct objstore_op *op;       /* it is being written */
     unsigned attempts;
+    int64_t pause_ms;             /* the last try came to nothing: so long until the next; 0: it did not */
+    struct timer resume;
+    int trouble;                  /* why it waits: enum store_trouble */
     struct upload *upload;        /* the upload that waits for it; NULL: none, or it went away */
     uint32_t subscription;        /* of the event that it came by; seq 0: it came by none, or before a crash */
     uint64_t seq;

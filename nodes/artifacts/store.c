@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the spool to the store: a few at a time, the entries of one key one after the other, and again for ever while the store says
- * that trying again makes sense. */
+/* From the spool to the store: a few at a time, the entries of one key one after the other, and each again for ever, with growing
+ * pauses of its own, while the store says that trying again makes sense. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,6 +26,8 @@ static uint64_t hash_of(const char *key)
 }
 
 static void start(struct artifacts *a);
+static void on_resume(void *arg, struct timer *timer);
+static void be_in_trouble(struct artifacts *a, struct entry *entry, enum store_trouble trouble, const struct ls_error *err);
 
 /* ---- lanes ---- */
 
@@ -44,7 +47,7 @@ void store_line_up(struct artifacts *a, struct entry *entry)
 
 static void enqueue(struct artifacts *a, struct entry *entry)
 {
-    if (!entry->released || entry->queued || entry->op || TAILQ_FIRST(&entry->lane->entries) != entry)
+    if (!entry->released || entry->queued || entry->op || entry->resume.place || TAILQ_FIRST(&entry->lane->entries) != entry)
         return;
     entry->queued = true;
     TAILQ_INSERT_TAIL(&a->ready, entry, queue_link);
@@ -65,6 +68,7 @@ void store_leave(struct artifacts *a, struct entry *entry)
     if (entry->queued)
         TAILQ_REMOVE(&a->ready, entry, queue_link);
     entry->queued = false;
+    node_timer_unset(a->node, &entry->resume);
     TAILQ_REMOVE(&lane->entries, entry, lane_link);
     entry->lane = NULL;
     if (!TAILQ_EMPTY(&lane->entries)) {
@@ -87,6 +91,17 @@ bool store_has_waiting(const struct artifacts *a, const char *key, bool below)
     return false;
 }
 
+bool store_spooled(const struct artifacts *a, const char *key, bool away)
+{
+    const struct lane *lane = map_get(&a->lanes, hash_of(key));
+    const struct entry *entry;
+    if (lane)
+        TAILQ_FOREACH(entry, &lane->entries, lane_link)
+            if (entry->state == ENTRY_READY && (!away || entry->trouble == TROUBLE_AWAY) && strcmp(entry->facts.key, key) == 0)
+                return true;
+    return false;
+}
+
 /* ---- writing ---- */
 
 /* Of a multipart upload that came to no end, the store is to forget the parts. */
@@ -101,6 +116,7 @@ static void abandon_rest(struct artifacts *a, struct entry *entry)
 static void done(struct artifacts *a, struct entry *entry, const char *topic, json_t *body)
 {
     json_t *outcome = json_pack("{s:s, s:o}", "topic", topic, "body", body);
+    be_in_trouble(a, entry, TROUBLE_NONE, NULL);
     store_leave(a, entry);
     spool_outcome(entry, outcome);
     abandon_rest(a, entry);
@@ -118,16 +134,36 @@ static void fail(struct artifacts *a, struct entry *entry, const struct ls_error
         upload_failed(upload, err);
 }
 
+/* Said when the first entry waits for such a reason, and when none does any more: one that cannot be written for long says nothing
+ * about the others, which are. */
+static void be_in_trouble(struct artifacts *a, struct entry *entry, enum store_trouble trouble, const struct ls_error *err)
+{
+    static const struct {
+        const char *code, *over, *text;
+    } WORDS[] = {[TROUBLE_AWAY] = {"store-away", "store-back", "the store is back: all that it did not take at first is stored"},
+                 [TROUBLE_FULL] = {"store-full", "store-room", "the store has room again: all that did not fit is stored"}};
+    enum store_trouble before = (enum store_trouble) entry->trouble;
+    if (before == trouble)
+        return;
+    entry->trouble = trouble;
+    if (before && --a->troubled[before] == 0)
+        logger_put(LEVEL_INFO, WORDS[before].over, WORDS[before].text, "last=%s", entry->facts.key);
+    if (trouble && a->troubled[trouble]++ == 0)
+        logger_put(LEVEL_WARN, WORDS[trouble].code, err->text, "key=%s name=%s", entry->facts.key, err->name);
+}
+
+/* Each by itself: one that is too large for a full disk holds up no other. */
 static void try_later(struct artifacts *a, struct entry *entry, const struct ls_error *err)
 {
     artifacts_count(a, METRIC_RETRIES, 1);
-    a->pause_ms = a->pause_ms ? a->pause_ms * 2 : PAUSE_FIRST_MS;
-    if (a->pause_ms > PAUSE_MAX_MS)
-        a->pause_ms = PAUSE_MAX_MS;
-    logger_put(LEVEL_WARN, "store-failed", err->text, "key=%s name=%s attempts=%u again_ms=%lld", entry->facts.key, err->name,
-               entry->attempts, (long long) a->pause_ms);
-    enqueue(a, entry);
-    node_timer_set(a->node, &a->resume, a->pause_ms);
+    entry->pause_ms = entry->pause_ms ? entry->pause_ms * 2 : PAUSE_FIRST_MS;
+    if (entry->pause_ms > PAUSE_MAX_MS)
+        entry->pause_ms = PAUSE_MAX_MS;
+    be_in_trouble(a, entry, strcmp(err->name, "FULL") == 0 ? TROUBLE_FULL : TROUBLE_AWAY, err);
+    logger_put(LEVEL_DEBUG, "store-failed", err->text, "key=%s name=%s attempts=%u again_ms=%lld", entry->facts.key, err->name,
+               entry->attempts, (long long) entry->pause_ms);
+    entry->resume.fire = on_resume;
+    node_timer_set(a->node, &entry->resume, entry->pause_ms);
 }
 
 static void on_put(void *arg, const struct objstore_object *object, bool already_there, const struct ls_error *err)
@@ -139,9 +175,9 @@ static void on_put(void *arg, const struct objstore_object *object, bool already
     a->active--;
     if (err && err->again) {
         try_later(a, entry, err);
+        start(a);
         return;
     }
-    a->pause_ms = 0;
     if (err) {
         fail(a, entry, err);
     } else {
@@ -179,7 +215,7 @@ static void write_entry(struct artifacts *a, struct entry *entry)
 static void start(struct artifacts *a)
 {
     struct entry *entry;
-    while (a->active < a->options->parallel && !a->resume.place && (entry = TAILQ_FIRST(&a->ready)) != NULL) {
+    while (a->active < a->options->parallel && (entry = TAILQ_FIRST(&a->ready)) != NULL) {
         TAILQ_REMOVE(&a->ready, entry, queue_link);
         entry->queued = false;
         write_entry(a, entry);
@@ -188,8 +224,9 @@ static void start(struct artifacts *a)
 
 static void on_resume(void *arg, struct timer *timer)
 {
-    (void) timer;
-    start(arg);
+    struct artifacts *a = arg;
+    enqueue(a, (struct entry *) (void *) ((char *) timer - offsetof(struct entry, resume)));
+    start(a);
 }
 
 /* ---- life ---- */
@@ -198,7 +235,6 @@ void store_open(struct artifacts *a)
 {
     struct entry *entry, *next;
     TAILQ_INIT(&a->ready);
-    a->resume.fire = on_resume;
     for (entry = TAILQ_FIRST(spool_entries(a->spool)); entry; entry = next) {
         next = TAILQ_NEXT(entry, link);
         if (entry->state == ENTRY_DONE) {

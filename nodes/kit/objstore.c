@@ -231,6 +231,12 @@ struct objstore_op *objstore_delete(struct objstore *store, const char *key, obj
     return objstore_key_check(key, err) ? NULL : store->driver->remove(store, key, end, arg, err);
 }
 
+void objstore_prune(struct objstore *store, const char *key)
+{
+    if (store->driver->prune && objstore_key_check(key, NULL) == 0)
+        store->driver->prune(store, key);
+}
+
 /* ---- content types ---- */
 
 static const struct {

@@ -134,6 +134,10 @@ struct objstore_op *objstore_list(struct objstore *store, const struct objstore_
 typedef void objstore_deleted_fn(void *arg, const struct ls_error *err); /* a key that is not there is no error */
 struct objstore_op *objstore_delete(struct objstore *store, const char *key, objstore_deleted_fn *end, void *arg, struct ls_error *err);
 
+/* objstore_prune: the store that is a folder keeps no folders below `key` that hold nothing, nor `key` itself if it is one; S3 has none.
+ * (Lists do not show them; they are there after a crash, or by other programs.) Blocks as the disk does. */
+void objstore_prune(struct objstore *store, const char *key);
+
 /* objstore_content_type by a key's suffix: "text/plain", "application/json" ...; never NULL. */
 const char *objstore_content_type(const char *key);
 

@@ -184,6 +184,11 @@ static void file_abandon(struct objstore *store, const char *key, const char *jo
     unlink(journal); /* a folder's put has none; one of another store may be left */
 }
 
+static void file_prune(struct objstore *store, const char *key)
+{
+    folder_prune(((struct file_store *) store)->root_fd, key);
+}
+
 static int file_file(struct objstore *store, const char *key, struct objstore_object *object, struct ls_error *err)
 {
     struct stat st;
@@ -406,8 +411,10 @@ static int place(struct file_op *op, struct ls_error *err)
     struct file_store *fs = store_of(op);
     const char *leaf;
     int parent = folder_parent(fs->root_fd, op->key, true, &leaf, err);
-    if (parent < 0)
+    if (parent < 0) {
+        folder_prune_way(fs->root_fd, op->key);
         return -1;
+    }
     int rc = op->put.replace ? renameat(fs->own_fd, op->temp, parent, leaf)
                              : renameat2(fs->own_fd, op->temp, parent, leaf, RENAME_NOREPLACE);
     if (rc && !op->put.replace && (errno == EINVAL || errno == ENOSYS)) { /* a file system without it */
@@ -425,6 +432,8 @@ static int place(struct file_op *op, struct ls_error *err)
         op->temp[0] = '\0';
     }
     close(parent);
+    if (rc)
+        folder_prune_way(fs->root_fd, op->key);
     return rc;
 }
 
@@ -620,6 +629,7 @@ const struct objstore_driver OBJSTORE_FILE = {
     .list = file_list,
     .remove = file_remove,
     .abandon = file_abandon,
+    .prune = file_prune,
     .resume = file_resume,
     .stop = file_stop,
     .free = file_free,

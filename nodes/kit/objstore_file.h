@@ -24,6 +24,10 @@ void folder_object(int fd, const struct stat *st, const char *key, struct objsto
 void folder_mark(int fd, const char *key, const char *sha256, const char *content_type);
 /* folder_remove removes the key's file, and folders that it leaves empty. Not there: no error. */
 int folder_remove(int root, const char *key, struct ls_error *err);
+/* folder_prune_way removes the folders on the way to the key, from below, as far as they are empty; it need not be whole.
+ * folder_prune removes the folders that are empty at and below `key`, and those on the way to it that are empty then. */
+void folder_prune_way(int root, const char *key);
+void folder_prune(int root, const char *key);
 
 /* folder_list tells entries in byte order until `entry` returns false. */
 struct folder_list {

@@ -94,10 +94,108 @@ int folder_open(int root, const char *key, struct stat *st, struct ls_error *err
     return fd < 0 ? folder_error(err, key, "cannot open it") : fd;
 }
 
+/* ---- a folder's names ---- */
+
+/* A folder's names; those of folders end with a slash, so that byte order of names is byte order of keys. */
+struct names {
+    char **items;
+    size_t count, room;
+};
+
+static void names_free(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->items[i]);
+    free(names->items);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* DT_DIR or DT_REG; DT_UNKNOWN: symbolic links, sockets and the like are no objects, nor is what has no name that could be a key. */
+static unsigned char type_of(DIR *dir, const struct dirent *entry)
+{
+    struct stat st;
+    if (objstore_key_check(entry->d_name, NULL)) /* "." and ".." among them */
+        return DT_UNKNOWN;
+    if (entry->d_type != DT_UNKNOWN || fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW))
+        return entry->d_type;
+    return S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_UNKNOWN;
+}
+
+/* Takes over `fd`. */
+static int read_names(int fd, struct names *names)
+{
+    DIR *dir = fdopendir(fd);
+    if (!dir)
+        return close(fd), -1;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        unsigned char type = type_of(dir, entry);
+        if (type != DT_DIR && type != DT_REG)
+            continue;
+        names->items = xgrow(names->items, &names->room, names->count + 1, sizeof *names->items);
+        names->items[names->count++] = xasprintf("%s%s", entry->d_name, type == DT_DIR ? "/" : "");
+    }
+    closedir(dir);
+    if (names->count)
+        qsort(names->items, names->count, sizeof *names->items, by_bytes);
+    return 0;
+}
+
+/* ---- removing ---- */
+
+/* Removes the folder of this key if it is empty. False: it is there and is not, or cannot be removed. */
+static bool remove_empty(int root, const char *key)
+{
+    const char *leaf;
+    int parent = folder_parent(root, key, false, &leaf, NULL);
+    if (parent < 0)
+        return true;
+    bool gone = unlinkat(parent, leaf, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENAMETOOLONG;
+    close(parent);
+    return gone;
+}
+
+void folder_prune_way(int root, const char *key)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s", key);
+    for (char *slash; (slash = strrchr(path, '/')) != NULL;) {
+        *slash = '\0';
+        if (!remove_empty(root, path))
+            break; /* something else is in it */
+    }
+}
+
+static void prune_below(int root, const char *key)
+{
+    struct names names = {0};
+    char below[PATH_BYTES];
+    const char *leaf;
+    int fd = snprintf(below, sizeof below, "%s/x", key) >= (int) sizeof below ? -1 : folder_parent(root, below, false, &leaf, NULL);
+    if (fd < 0 || read_names(fd, &names))
+        return;
+    for (size_t i = 0; i < names.count; i++) {
+        size_t len = strlen(names.items[i]);
+        if (names.items[i][len - 1] == '/' &&
+            snprintf(below, sizeof below, "%s/%.*s", key, (int) len - 1, names.items[i]) < (int) sizeof below)
+            prune_below(root, below);
+    }
+    names_free(&names);
+    remove_empty(root, key);
+}
+
+void folder_prune(int root, const char *key)
+{
+    prune_below(root, key);
+    folder_prune_way(root, key);
+}
+
 int folder_remove(int root, const char *key, struct ls_error *err)
 {
     struct ls_error why;
-    char path[PATH_BYTES];
     const char *leaf;
     int parent = folder_parent(root, key, false, &leaf, &why);
     if (parent < 0 || unlinkat(parent, leaf, 0)) {
@@ -113,12 +211,7 @@ int folder_remove(int root, const char *key, struct ls_error *err)
     }
     int rc = fsync(parent) ? folder_error(err, key, "cannot sync its folder") : 0;
     close(parent);
-    snprintf(path, sizeof path, "%s", key);
-    for (char *slash; (slash = strrchr(path, '/')) != NULL;) {
-        *slash = '\0';
-        if (unlinkat(root, path, AT_REMOVEDIR))
-            break; /* something else is in it */
-    }
+    folder_prune_way(root, key);
     return rc;
 }
 
@@ -174,48 +267,6 @@ void folder_object(int fd, const struct stat *st, const char *key, struct objsto
 
 /* ---- listing ---- */
 
-/* A folder's names; those of folders end with a slash, so that byte order of names is byte order of keys. */
-struct names {
-    char **items;
-    size_t count, room;
-};
-
-static void names_free(struct names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-    return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-/* Takes over `fd`. Symbolic links, sockets and the like are no objects, nor is what has no name that could be a key. */
-static int read_names(int fd, struct names *names)
-{
-    DIR *dir = fdopendir(fd);
-    if (!dir)
-        return close(fd), -1;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        unsigned char type = entry->d_type;
-        struct stat st;
-        if (objstore_key_check(entry->d_name, NULL)) /* "." and ".." among them */
-            continue;
-        if (type == DT_UNKNOWN && fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            type = S_ISDIR(st.st_mode) ? DT_DIR : S_ISREG(st.st_mode) ? DT_REG : DT_UNKNOWN;
-        if (type != DT_DIR && type != DT_REG)
-            continue;
-        names->items = xgrow(names->items, &names->room, names->count + 1, sizeof *names->items);
-        names->items[names->count++] = xasprintf("%s%s", entry->d_name, type == DT_DIR ? "/" : "");
-    }
-    closedir(dir);
-    if (names->count)
-        qsort(names->items, names->count, sizeof *names->items, by_bytes);
-    return 0;
-}
-
 /* May something at or below this key come behind `after`? */
 static bool comes_behind(const char *key, const struct folder_list *list, bool folder)
 {
@@ -235,6 +286,32 @@ static bool tell_file(int root, const struct folder_list *list, const char *key)
     folder_object(fd, &st, key, &object);
     close(fd);
     return list->entry(list->arg, key, &object);
+}
+
+/* Is there an object somewhere below the folder `path`, which ends with a slash? */
+static bool holds_something(int root, const char *path)
+{
+    char below[PATH_BYTES];
+    const char *leaf;
+    if (snprintf(below, sizeof below, "%sx", path) >= (int) sizeof below || objstore_key_check(below, NULL))
+        return false;
+    int fd = folder_parent(root, below, false, &leaf, NULL);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    bool found = false;
+    for (struct dirent *entry; !found && (entry = readdir(dir)) != NULL;) {
+        unsigned char type = type_of(dir, entry);
+        if (type == DT_DIR && snprintf(below, sizeof below, "%s%s/", path, entry->d_name) < (int) sizeof below)
+            found = holds_something(root, below);
+        else
+            found = type == DT_REG;
+    }
+    closedir(dir);
+    return found;
 }
 
 /* The folder at `path` ("" or with a slash at its end), whose names begin with `start`. False: enough was told. */
@@ -259,7 +336,7 @@ static bool tell_folder(int root, const struct folder_list *list, const char *pa
             more = tell_file(root, list, below);
         else if (list->recursive)
             more = tell_folder(root, list, below, "");
-        else
+        else if (holds_something(root, below))
             more = list->entry(list->arg, below, NULL);
     }
     names_free(&names);

@@ -41,6 +41,7 @@ struct objstore_driver {
     struct objstore_op *(*list)(struct objstore *store, const struct objstore_list *list, struct ls_error *err);
     struct objstore_op *(*remove)(struct objstore *store, const char *key, objstore_deleted_fn *end, void *arg, struct ls_error *err);
     void (*abandon)(struct objstore *store, const char *key, const char *journal);
+    void (*prune)(struct objstore *store, const char *key);  /* NULL: there is nothing to do */
     void (*resume)(struct objstore_op *op); /* after op->paused changed, both ways */
     /* stop: lets go of calls and descriptors at once; no callback afterwards. free: the memory, stopped before. */
     void (*stop)(struct objstore_op *op);

@@ -513,6 +513,14 @@ static int no_answer(const struct s3_request *r, const char *what, struct ls_err
     return -1;
 }
 
+/* So much of what the store says is shown, a line: some quote the whole request as they would have signed it. */
+static size_t words_of(const struct s3_request *r)
+{
+    size_t len = strcspn(r->message, "\r\n");
+    const char *escaped = strstr(r->message, "\\n"); /* a line's end that was escaped once too often */
+    return escaped && (size_t) (escaped - r->message) < len ? (size_t) (escaped - r->message) : len;
+}
+
 int s3_request_error(const struct s3_request *r, const char *doing, const char *key, struct ls_error *err)
 {
     const struct s3_config *c = &r->store->config;
@@ -530,9 +538,10 @@ int s3_request_error(const struct s3_request *r, const char *doing, const char *
                 name = MEANINGS[i].name;
                 hint = MEANINGS[i].hint;
             }
-        error_set(err, name, "%s at %s: the store answered %u%s%s%s%s%s%s%s%s", what, c->endpoint, r->status,
-                  r->code[0] ? " " : "", r->code, r->message[0] ? ": " : "", r->message,
-                  r->request_id[0] ? " (request " : "", r->request_id, r->request_id[0] ? ")" : "", hint);
+        int words = (int) words_of(r);
+        error_set(err, name, "%s at %s: the store answered %u%s%s%s%s%s%s%s%.*s", what, c->endpoint, r->status,
+                  r->code[0] ? " " : "", r->code, hint, r->request_id[0] ? " (request " : "", r->request_id,
+                  r->request_id[0] ? ")" : "", words ? ": " : "", words, r->message);
         err->number = (int) r->status;
         err->again = strcmp(name, "BUSY") == 0 || strcmp(name, "FULL") == 0;
     }

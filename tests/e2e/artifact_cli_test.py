@@ -85,6 +85,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def door(self):
         return self.server.door
 
+    def linger(self):
+        if self.door.hangs:
+            self.door.hangs.wait(PATIENCE_S)
+
     def key(self):
         return unquote(urlsplit(self.path).path.removeprefix("/api/artifacts/"))
 
@@ -92,6 +96,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data, size, sum = self.body()
         self.note(size)
         door, key = self.door, self.key()
+        self.linger()
         if door.busy:
             door.busy -= 1
             return self.refuse(503, "BUSY", "later", Retry_After="1")
@@ -109,6 +114,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.note()
+        self.linger()
+        if self.door.refuses:
+            return self.refuse(*self.door.refuses, Retry_After="1")
         path = urlsplit(self.path)
         if path.path == "/api/artifacts":
             return self.answer(200, self.door.page(**{key: value[0] for key, value in parse_qs(path.query).items()}))
@@ -126,10 +134,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_DELETE(self):
         self.note()
+        self.linger()
         key, below = self.key(), "recursive=true" in self.path
-        for name in [name for name in self.door.objects if name == key or (below and name.startswith(key + "/"))]:
+        names = [name for name in self.door.objects if name == key or (below and name.startswith(key + "/"))]
+        for name in names:
             del self.door.objects[name]
         self.send_response(204)
+        self.send_header("X-Lineshaft-Deleted", str(len(names)))
         self.end_headers()
 
 
@@ -148,6 +159,8 @@ class Door:
         self.cuts = []      # of the next answers to GET: only so many bytes
         self.bends = False  # a bit of each body
         self.hold = None    # an event: half of a body, the rest when it is set
+        self.hangs = None   # an event: no answer before it is set
+        self.refuses = None # each GET: status, code, text
         if folder:
             self.socket = str(folder / "door")
             self.server = UnixServer(self.socket, Handler)
@@ -156,6 +169,7 @@ class Door:
             self.server = TcpServer(("127.0.0.1", 0), Handler)
             self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.server.door = self
+        self.server.handle_error = lambda *_: None  # whoever was let wait has gone
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def give(self, handler, status, data, headers):
@@ -337,6 +351,25 @@ def test_what_is_not_there_or_no_key_is_said(store, here):
     assert run("artifact", "get", "-r", "nothing", "out", url=store.url, cwd=here).status == 1
 
 
+def test_folders_and_what_is_not_there_are_told_apart(store, here):
+    (here / "f").write_text("f")
+    artifact(store, "put", "f", "notes/a", cwd=here)
+    for words, what in ((("rm", "notes"), "-r removes all in it"), (("rm", "notes/"), "-r removes all in it"),
+                        (("get", "notes", "out"), "-r gets all that is in it")):
+        result = run("artifact", *words, url=store.url, cwd=here)
+        assert result.status == 1 and "notes: is a folder: " + what in result.err and result.out == ""
+    assert artifact(store, "rm", "nope", "notes/a") == "nope: was not there\nnotes/a: removed\n"
+    assert artifact(store, "rm", "-r", "notes") == "notes/: was not there\n" and sorted(os.listdir(here)) == ["f"]
+    assert json.loads(artifact(store, "rm", "--json", "nope")) == {"path": "nope", "deleted": False, "recursive": False}
+
+
+def test_a_key_that_is_too_long_is_not_repeated_whole(store, here):
+    (here / "f").write_text("f")
+    for words in (["put", "f", "k" * 3000], ["get", "k" * 3000], ["rm", "k" * 3000], ["put", "k" * 3000], ["k" * 3000]):
+        result = run("artifact", *words, url=store.url, cwd=here)
+        assert result.status in (1, 2) and len(result.err) < 400, result
+
+
 def memory_of(store, name, here):
     """The most that a put had, in KiB; a new process begins with ours."""
     child = subprocess.Popen([LINESHAFT, "artifact", "put", name], cwd=here, env=environment(store.url), preexec_fn=die_with_parent)
@@ -380,9 +413,38 @@ def test_another_hash_in_the_answer_is_an_error(door, here):
 def test_a_store_that_is_away_is_said_and_well(door, here):
     (here / "f").write_bytes(b"data")
     door.spools = True
-    assert "spooled and will be stored" in artifact(door, "put", "f", cwd=here)
+    assert artifact(door, "put", "f", cwd=here) == "f: spooled; it will be stored when the store is back (artifact.stored tells)\n"
     told = json.loads(artifact(door, "put", "--json", "f", cwd=here))
     assert told == {"path": "f", "state": "spooled", "size": 4, "sha256": sha(b"data")}
+
+
+def test_a_model_that_is_only_spooled_is_said_in_the_log_of_its_run(bus, door, here):
+    door.spools = True
+    with Tracker(bus, "mlflow-artifacts:/1/r1/artifacts"):
+        result = run("train", "--order", 2, "--run=r1", "--name", "m", text_with_a_rule(here / "text.txt"), url=bus.url)
+    assert result.status == 0 and "model/m.ngram: spooled; it will be stored when the store is back" in result.err
+
+
+def test_patience_has_the_end_that_was_asked_for(door, here):
+    (here / "f").write_bytes(b"data")
+    door.objects["k"] = Stored(b"x" * 1000, "", None)
+    door.hangs = threading.Event()
+    try:
+        said = run("artifact", "ls", "--timeout", "2100ms", url=door.url)
+        assert said.status == 1 and "in time: 2.1 s in all (TIMEOUT)" in said.err
+        assert said.err.count("the store does not answer yet; waiting up to") == 1
+        for words, what in ((("put", "f", "g"), "may be stored all the same"), (("get", "k"), "did not answer for 100 ms"),
+                            (("rm", "k"), "100 ms in all"), (("put", "-r", "."), "may be stored all the same")):
+            late = run("artifact", *words, "--timeout", "100ms", url=door.url, cwd=here)
+            assert late.status == 1 and what in late.err and late.err.count("TIMEOUT") == 1, late
+    finally:
+        door.hangs.set()
+
+
+def test_what_is_spooled_is_said_and_not_waited_for(door, here):
+    door.refuses = (503, "SPOOLED", "k is spooled, and not in the store yet")
+    result = run("artifact", "get", "k", url=door.url, cwd=here)
+    assert result.status == 1 and "k is spooled, and not in the store yet (SPOOLED)" in result.err and len(door.seen) == 1
 
 
 def test_a_busy_door_is_asked_again(door, here):
@@ -512,9 +574,22 @@ def test_a_door_on_a_port_wants_the_token_of_nodes(bus, here):
         door.close()
 
 
+def test_a_door_that_comes_a_little_later_is_waited_for(bus, here):
+    door = Door(here)
+    try:
+        with Background("artifact", "ls", url=bus.url) as listing:
+            listing.wait_for("no `artifacts` node is on the bus yet; waiting up to")
+            door.objects["k"] = Stored(b"", "", None)
+            announce(bus, {"http": door.address})
+            listing.wait_for("k")
+            assert listing.end() == 0
+    finally:
+        door.close()
+
+
 def test_a_door_that_cannot_be_reached_is_said(bus, here):
     (here / "f").write_text("f")
-    result = run("artifact", "put", "f", url=bus.url, cwd=here)
+    result = run("artifact", "put", "--timeout", "1s", "f", url=bus.url, cwd=here)
     assert result.status == 1 and "no `artifacts` node is on the bus" in result.err and "--http" in result.err
     announce(bus, {"http": f"unix:{here}/no-door"})
     result = run("artifact", "put", "f", url=bus.url, cwd=here)

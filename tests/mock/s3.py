@@ -211,7 +211,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def before(self):
         kind = self.fault["kind"] if self.fault else ""
         if kind == "status":
-            raise Refusal(self.fault["status"], self.fault.get("code", ""), "on command", headers=self.fault.get("headers", {}))
+            raise Refusal(self.fault["status"], self.fault.get("code", ""), self.fault.get("message", "on command"),
+                          headers=self.fault.get("headers", {}))
         if kind == "cut":
             if self.seen.headers.get("expect"):
                 self.send_response_only(100)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kind `artifacts` where names, folders and stores are not as one expects (what it does else: artifacts_test.py)."""
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from artifacts_test import API, MLFLOW, Files, escaped, files, make, make_s3, s3, small_disk  # noqa: F401 (fixtures)
 from bus import PATIENCE_S
-from cli import Background, wait_until
+from cli import Background, run, wait_until
 
 
 def test_names_that_are_no_keys_are_no_artifacts(make):
@@ -154,3 +155,67 @@ def test_s3_that_lost_what_it_had_taken_gets_it_again(make_s3, s3):
         s3.fault("status", status=412, code="PreconditionFailed", method=method, key=key, query=None if size == 1 else "uploadId")
         assert files.put(key, b"y" * size, If_None_Match="*").status in (200, 201)
         assert files.outcome(key)["topic"] == "artifact.stored" and not s3.uploads
+
+
+def test_what_is_spooled_only_is_said_to_be(make_s3, s3):
+    files = make_s3(", answer_after: 100ms")
+    s3.fault("status", times=1000, status=503, method="PUT", key="late$")
+    assert files.put("late", b"1").status == 202
+    for path, at in ((API + "late", ("error", "message")), (MLFLOW + "/late", ("message",))):
+        answer = files.door("GET", path)
+        text = answer.json
+        for name in at:
+            text = text[name]
+        assert answer.status == 503 and answer.headers["Retry-After"] and text == "late is spooled, and not in the store yet"
+    assert files.door("HEAD", API + "late").status == 503
+    assert files.door("GET", API + "late").json["error"]["code"] == "SPOOLED"
+    assert "late is spooled" in run("req", "artifacts.stat", json.dumps({"path": "late"}), url=files.url).err
+    s3.faults.clear()
+    files.outcome("late")
+    assert files.door("GET", API + "late").body == b"1"
+
+
+def test_one_that_does_not_fit_holds_up_no_other(small_disk):
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 3_000_000)
+    folder = small_disk.parent / "full"
+    folder.mkdir()
+    (folder / "kept").symlink_to(small_disk)
+    files = Files(folder)
+    try:
+        upload = threading.Thread(target=files.put, args=("large", os.urandom(2_000_000)))
+        upload.start()
+        files.up.wait_for("store-full")
+        for i in range(20):
+            assert files.put(f"small/{i}", b"x").status == 201
+        filler.unlink()
+        assert files.outcome("large")["topic"] == "artifact.stored"
+        files.up.wait_for("store-room")
+        upload.join()
+        assert sum("store-full" in line for line in files.up.seen) == 1
+    finally:
+        files.close()
+
+
+def test_folders_that_hold_nothing_are_not_there(make):
+    files = make()
+    assert files.put("a/b/" + "n" * 300, b"x").json["error"]["code"] == "BAD_VALUE"
+    assert files.put("c/" + "n" * 300 + "/d", b"x").json["error"]["code"] == "BAD_VALUE"
+    assert os.listdir(files.kept) == [".lineshaft"]
+    files.put("full/x/y", b"1")
+    for path in ("empty/a/b", "empty/c", "full/hollow"):
+        (files.kept / path).mkdir(parents=True)
+    assert files.door("GET", "/api/artifacts").json["folders"] == ["full/"]
+    assert files.door("GET", "/api/artifacts?prefix=full/").json["folders"] == ["full/x/"]
+    gone = files.door("DELETE", API + "empty?recursive=true")
+    assert gone.status == 204 and gone.headers["X-Lineshaft-Deleted"] == "0"
+    assert files.door("DELETE", API + "full?recursive=true").headers["X-Lineshaft-Deleted"] == "1"
+    assert os.listdir(files.kept) == [".lineshaft"]
+
+
+def test_what_s3_quotes_is_cut_and_the_advice_stands_before_it(make_s3, s3):
+    files = make_s3()
+    s3.fault("status", status=403, code="SignatureDoesNotMatch", message="They differ.\\nCanonical request: PUT\\n/bucket", method="PUT")
+    text = files.put("k", b"x").json["error"]["message"]
+    assert "403 SignatureDoesNotMatch; is the secret key the one that belongs to the access key?" in text
+    assert text.endswith(": They differ.")

@@ -571,7 +571,7 @@ def test_a_full_disk_below_the_store_only_delays(small_disk):
         content = os.urandom(2_000_000)
         late = files.put("late", content)
         assert late.status == 202 and late.json == {"path": "late", "state": "spooled"}
-        assert files.door("GET", API + "late").status == 404
+        assert files.door("GET", API + "late").status == 503
         filler.unlink()
         assert files.outcome("late")["data"]["sha256"] == sha256(content)
         assert files.door("GET", API + "late").body == content
@@ -749,7 +749,7 @@ def test_two_processes_do_not_share_a_spool(make):
 def test_what_cannot_be_configured_is_said(tmp_path):
     topology = 'lineshaft: 1\nname: t\nstreams: {{ all: {{ topics: [">"] }} }}\nnodes:\n  files: {{ kind: artifacts, {} }}\n'
     for options, said in (('store: "ftp://x"', "that is no store"), ('store: "file:x", endpoint: "http://h"', "a folder has no server"),
-                          ('store: "s3://b", access_key: k', "one half of a key pair")):
+                          ('store: "s3://bucket", access_key: k', "one half of a key pair")):
         (tmp_path / "t.yaml").write_text(topology.format(options))
         checked = run("check", "t.yaml", cwd=tmp_path)
         assert checked.status == 1 and said in checked.out + checked.err
