@@ -180,22 +180,52 @@ static bool is_taken(const struct wiring *w, const char *topic)
     return false;
 }
 
+/* The topics that a node's kind answers, where its table has them all; else NULL. */
+static const struct kind_route *all_routes(const struct topology_node *n)
+{
+    return n->builtin && n->builtin->serves_routes_only ? n->builtin->routes : NULL;
+}
+
+static bool node_serves(const struct topology_node *n, const char *topic)
+{
+    const struct kind_route *route = all_routes(n);
+    if (!overlaps(&n->serves, topic))
+        return false;
+    for (; route && route->method; route++)
+        if (!strcmp(route->topic, topic))
+            return true;
+    return !all_routes(n);
+}
+
+struct served {
+    const char **topics; /* NULL-terminated */
+    size_t count, room;
+};
+
+static void add_served(struct served *served, const char *topic)
+{
+    served->topics = xgrow(served->topics, &served->room, served->count + 2, sizeof *served->topics);
+    served->topics[served->count++] = topic;
+    served->topics[served->count] = NULL;
+}
+
 /* NULL when some node serves the topic; else the nearest one that is served, or "". */
 static const char *not_served(const struct topology *t, const char *topic)
 {
-    size_t count = 0;
+    struct served served = {0};
     for (size_t i = 0; i < t->node_count; i++) {
-        if (overlaps(&t->nodes[i].serves, topic))
+        const struct topology_node *n = &t->nodes[i];
+        if (node_serves(n, topic)) {
+            free(served.topics);
             return NULL;
-        count += t->nodes[i].serves.count;
+        }
+        for (size_t k = 0; k < n->serves.count; k++)
+            add_served(&served, n->serves.items[k]);
+        for (const struct kind_route *route = all_routes(n); route && route->method; route++)
+            add_served(&served, route->topic);
     }
-    const char **served = xcalloc(count + 1, sizeof *served);
-    count = 0;
-    for (size_t i = 0; i < t->node_count; i++)
-        for (size_t k = 0; k < t->nodes[i].serves.count; k++)
-            served[count++] = t->nodes[i].serves.items[k];
-    const char *near = diag_nearest(topic, served);
-    free(served);
+    const char *near = served.topics ? diag_nearest(topic, served.topics) : NULL;
+    free(served.topics);
     return near ? near : "";
 }
 

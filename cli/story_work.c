@@ -202,6 +202,13 @@ static void tell_reason(const json_t *body, struct buf *out)
     story_put_more(out, ": ", story_text(body, "reason"));
 }
 
+static void tell_skipped(const json_t *body, struct buf *out)
+{
+    const char *because = story_text(body, "because");
+    tell_task(body, out);
+    story_put_more(out, ": ", because ? because : story_text(body, "reason"));
+}
+
 const struct teller STORY_WORK[] = {
     {"workflow.run.created", tell_created},
     {"workflow.run.started", put_run},
@@ -217,7 +224,7 @@ const struct teller STORY_WORK[] = {
     {"task.succeeded", tell_task_succeeded},
     {"task.failed", tell_task_failed},
     {"task.retrying", tell_retrying},
-    {"task.skipped", tell_reason},
+    {"task.skipped", tell_skipped},
     {"task.cancel", tell_reason},
     {"task.cleared", tell_reason},
     {NULL, NULL},

@@ -66,6 +66,9 @@ void view_put_took(struct buf *out, const json_t *object);
 void view_put_list(struct buf *out, const json_t *list);
 /* view_put_json appends a JSON value as compact text, a text as it is. */
 void view_put_json(struct buf *out, const json_t *value);
+/* view_message is what there is to say of a task that succeeded or was skipped, or of its event: its output `message`, or why
+ * it was skipped; "": nothing. */
+const char *view_message(const json_t *task);
 /* view_print_run prints a run's own lines, view_print_tasks the table of its tasks. */
 void view_print_run(const json_t *run);
 void view_print_tasks(const json_t *run);

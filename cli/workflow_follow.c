@@ -149,13 +149,15 @@ static void add_details(struct buf *line, const json_t *body, const char *state)
     char text[RENDER_SHORT_SIZE];
     int64_t attempt = view_number(body, "attempt"), took_ms = view_number(body, "duration_ms"),
             delay_ms = view_number(body, "delay_ms");
-    const char *error = view_text(body, "error"), *why = *error ? error : view_text(body, "reason");
+    const char *message = view_message(body), *error = view_text(body, "error"), *why = *error ? error : view_text(body, "reason");
     if (attempt > 1)
         buf_addf(line, ", try %lld", (long long) attempt);
     add_text(line, attempt > 1 ? " on " : ", on ", view_text(body, "runner"));
     if (took_ms >= 0)
         buf_addf(line, ", %s", render_duration(took_ms * 1000, text));
-    if (strcmp(state, "success") != 0 && strcmp(why, state) != 0)
+    if (strcmp(state, "success") == 0 || *message)
+        add_text(line, ": ", message);
+    else if (strcmp(why, state) != 0)
         add_text(line, ": ", why);
     if (delay_ms >= 0)
         buf_addf(line, "; again in %s", render_duration(delay_ms * 1000, text));

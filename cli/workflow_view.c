@@ -212,6 +212,12 @@ void view_print_run(const json_t *run)
     buf_fini(&line);
 }
 
+const char *view_message(const json_t *task)
+{
+    const char *message = view_text(json_object_get(task, "outputs"), "message");
+    return *message ? message : view_text(task, "because");
+}
+
 /* Why a task is as it is, in a few words: its error, its reason, or when it goes on. */
 static void put_why(struct buf *out, const json_t *task)
 {
@@ -222,8 +228,11 @@ static void put_why(struct buf *out, const json_t *task)
         view_put_when(out, next_us);
         buf_addf(out, *error || *reason ? ": " : "");
     }
-    const char *why = *error ? error : *reason ? reason : view_text(task, "waits_for");
-    if (strcmp(view_text(task, "state"), "success") != 0 && strcmp(view_text(task, "state"), why) != 0)
+    const char *message = view_message(task), *why = *error ? error : *reason ? reason : view_text(task, "waits_for");
+    bool well = strcmp(view_text(task, "state"), "success") == 0;
+    if (well || *message)
+        buf_addf(out, "%s", message);
+    else if (strcmp(view_text(task, "state"), why) != 0)
         buf_addf(out, "%s", why);
 }
 

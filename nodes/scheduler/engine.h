@@ -424,6 +424,8 @@ void explain(const struct job *job, json_t *sentences);
  * only for the tasks before it. */
 json_t *explain_run_waits(const struct run *run);
 json_t *explain_job_waits(const struct job *job);
+/* explain_skipped: why a task was skipped, in a sentence; null of one that was not. */
+json_t *explain_skipped(const struct job *job);
 
 /* ---- requests.c ---- */
 

@@ -109,20 +109,27 @@ static void say_running(const struct job *job, json_t *out)
 
 /* ---- over ---- */
 
+json_t *explain_skipped(const struct job *job)
+{
+    const char *reason = job->reason ? job->reason : "", *rule = TRIGGER_RULES[job->task->trigger_rule];
+    if (job->state != TASK_SKIPPED)
+        return json_null();
+    if (strcmp(reason, "when") == 0)
+        return json_sprintf("its condition was false: %s", job->task->when_text);
+    if (strcmp(reason, "disabled") == 0)
+        return json_string("it is disabled in the workflow");
+    if (strcmp(reason, "upstream_skipped") == 0)
+        return json_sprintf("a task before it was skipped, and its trigger_rule is %s", rule);
+    if (strcmp(reason, "trigger_rule") == 0)
+        return json_sprintf("its trigger_rule %s cannot be met any more", rule);
+    return json_string(job->run->error ? job->run->error : reason);
+}
+
 static void say_skipped(const struct job *job, json_t *out)
 {
-    const char *reason = job->reason ? job->reason : "";
-    if (strcmp(reason, "when") == 0)
-        say(out, "it was skipped: its condition was false: %s", job->task->when_text);
-    else if (strcmp(reason, "disabled") == 0)
-        say(out, "it was skipped: it is disabled in the workflow");
-    else if (strcmp(reason, "upstream_skipped") == 0)
-        say(out, "it was skipped, because a task before it was, and its trigger_rule is %s",
-            TRIGGER_RULES[job->task->trigger_rule]);
-    else if (strcmp(reason, "trigger_rule") == 0)
-        say(out, "it was skipped: its trigger_rule %s cannot be met any more", TRIGGER_RULES[job->task->trigger_rule]);
-    else
-        say(out, "it was skipped: %s", job->run->error ? job->run->error : reason);
+    json_t *why = explain_skipped(job);
+    say(out, "it was skipped: %s", json_string_value(why));
+    json_decref(why);
 }
 
 static void say_upstream_failed(const struct job *job, json_t *out)

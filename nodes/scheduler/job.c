@@ -84,7 +84,10 @@ void job_skip(struct job *job, enum task_state state, const char *reason)
     set_text(&job->reason, reason);
     job->next_attempt_ms = 0;
     become(job, state);
-    outbox_tell_job(job, "task.skipped", json_pack("{s:s}", "reason", reason));
+    json_t *more = json_pack("{s:s}", "reason", reason);
+    if (state == TASK_SKIPPED)
+        json_object_set_new(more, "because", explain_skipped(job));
+    outbox_tell_job(job, "task.skipped", more);
 }
 
 static void schedule(struct job *job)
@@ -331,9 +334,9 @@ static void retry(struct job *job, const struct outcome *o)
     job->next_attempt_ms = job->end_ms + delay_ms;
     become(job, TASK_UP_FOR_RETRY);
     outbox_tell_job(job, "task.retrying",
-                    json_pack("{s:I, s:I, s:I, s:s}", "next_attempt", (json_int_t) job->attempt + 1, "delay_ms",
-                              (json_int_t) delay_ms, "next_time", (json_int_t) job->next_attempt_ms, "error",
-                              job->error));
+                    json_pack("{s:I, s:I, s:I, s:I, s:s, s:s}", "next_attempt", (json_int_t) job->attempt + 1, "delay_ms",
+                              (json_int_t) delay_ms, "next_time", (json_int_t) job->next_attempt_ms, "end_time",
+                              (json_int_t) job->end_ms, "error", job->error, "reason", job->reason));
     engine_count(engine_of(job->run), METRIC_TASKS_RETRIED, 1);
     engine_after(engine_of(job->run), &job->timer, job->next_attempt_ms);
 }

@@ -107,6 +107,7 @@ json_t *view_job(const struct job *job, struct ls_error *err)
     json_object_set_new(view, "exit_code", job->has_exit_code ? json_integer(job->exit_code) : json_null());
     json_object_set_new(view, "error", text_or_null(job->error));
     json_object_set_new(view, "reason", text_or_null(job->reason));
+    json_object_set_new(view, "because", explain_skipped(job));
     json_object_set_new(view, "waits_for", explain_job_waits(job));
     json_object_set(view, "outputs", job->outputs ? job->outputs : json_null());
     json_object_set_new(view, "next_attempt_at", time_or_null(job->next_attempt_ms));

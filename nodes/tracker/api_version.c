@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buf.h"
 #include "lib/xmem.h"
 #include "nodes/tracker/api.h"
 #include "nodes/tracker/search.h"
@@ -401,6 +402,50 @@ static json_t *show_score(const struct score *score)
     return !score->there ? NULL : isnan(score->value) ? json_string("NaN") : json_real(score->value);
 }
 
+/* Two unlike numbers do not read alike. */
+static void put_number(struct buf *out, double value, double beside)
+{
+    bool near = fabs(value - beside) < 1e-5 * fabs(value);
+    buf_addf(out, isnan(value) ? "NaN" : near ? "%.17g" : "%.6g", value);
+}
+
+/* What was decided, for people: "version 2 is the champion now: perplexity 60.8 is below 64.6 of version 1". */
+struct decision {
+    const char *alias, *metric;
+    int64_t version, previous;
+    struct score now, before;
+    bool greater, promoted;
+};
+
+static json_t *decision_text(const struct decision *d)
+{
+    const char *side = d->greater ? "above" : "below";
+    long long version = (long long) d->version, previous = (long long) d->previous;
+    struct buf text = {0};
+    if (!d->previous) {
+        buf_addf(&text, "version %lld is the %s now: there was none before", version, d->alias);
+    } else if (d->previous == d->version) {
+        buf_addf(&text, "version %lld is the %s already", version, d->alias);
+    } else if (d->promoted && !d->before.there) {
+        buf_addf(&text, "version %lld is the %s now: version %lld has no %s", version, d->alias, previous, d->metric);
+    } else if (d->promoted && isnan(d->before.value)) {
+        buf_addf(&text, "version %lld is the %s now: %s of version %lld is NaN", version, d->alias, d->metric, previous);
+    } else {
+        buf_addf(&text, "version %lld %s the %s%s: %s ", d->promoted ? version : previous, d->promoted ? "is" : "stays", d->alias,
+                 d->promoted ? " now" : "", d->metric);
+        put_number(&text, d->now.value, d->before.value);
+        if (!d->promoted)
+            buf_addf(&text, " of version %lld", version);
+        buf_addf(&text, " is %s%s ", d->promoted ? "" : "not ", side);
+        put_number(&text, d->before.value, d->now.value);
+        if (d->promoted)
+            buf_addf(&text, " of version %lld", previous);
+    }
+    json_t *shown = json_string(buf_text(&text));
+    buf_fini(&text);
+    return shown;
+}
+
 json_t *op_model_versions_promote(struct op_call *call, struct ls_error *err)
 {
     const char *name = need_text(call, call->request, "name", err),
@@ -425,5 +470,6 @@ json_t *op_model_versions_promote(struct op_call *call, struct ls_error *err)
     put(answer, "value", show_score(&now));
     put(answer, "previous_version", previous ? json_sprintf("%lld", (long long) previous) : NULL);
     put(answer, "previous_value", show_score(&before));
+    put(answer, "message", decision_text(&(struct decision){alias, metric, version, previous, now, before, greater, promoted}));
     return answer;
 }

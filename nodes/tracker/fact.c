@@ -42,6 +42,8 @@ static const struct {
     {"model.alias.deleted", fact_alias_deleted},
     {"model.logged", fact_logged_created},
     {"model.logged.updated", fact_logged_updated},
+    {"task.failed", fact_try_failed},
+    {"task.retrying", fact_try_failed},
 };
 
 int fact_apply(struct tracker *t, const char *topic, const json_t *body, int64_t time_ms, struct ls_error *err)

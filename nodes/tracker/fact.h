@@ -126,6 +126,7 @@ fact_fn fact_run_created, fact_run_updated, fact_run_deleted, fact_run_metric, f
 fact_fn fact_model_registered, fact_model_updated, fact_model_deleted, fact_version_created, fact_version_updated,
     fact_alias_set, fact_alias_deleted;
 fact_fn fact_logged_created, fact_logged_updated;
+fact_fn fact_try_failed;
 fact_fn chat_completed, chat_failed, chat_cancelled, chat_feedback;
 
 #endif

@@ -31,6 +31,8 @@ struct touch touch_of(const char *topic, const json_t *body)
     } else if (strncmp(topic, "run.", 4) == 0) {
         touch.keys[0] = key_of('r', body, "run_id");
         touch.of_run = true;
+    } else if (strncmp(topic, "task.", 5) == 0) {
+        touch.all_runs = true; /* which ones, their tags say */
     } else if (strncmp(topic, "experiment.", 11) == 0) {
         touch.keys[0] = key_of('e', body, "experiment_id");
         touch.all_runs = json_object_get(body, "lifecycle_stage") != NULL;

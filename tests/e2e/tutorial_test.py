@@ -11,8 +11,10 @@ A line of the page must be found in a line of the real output, in the same order
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -92,8 +94,8 @@ def run(commands, folder, env):
 
 @pytest.fixture
 def workplace(tmp_path):
-    folder, programs = tmp_path / "notes", tmp_path / "bin"
-    folder.mkdir()
+    # A short path: the socket of an artifacts node below it has room for 107 bytes.
+    folder, programs = pathlib.Path(tempfile.mkdtemp(prefix="notes-")), tmp_path / "bin"
     programs.mkdir()
     (programs / "lineshaft").symlink_to(LINESHAFT)
     (programs / "python3").symlink_to(os.environ.get("PYTHON", "/usr/bin/python3"))
@@ -103,6 +105,7 @@ def workplace(tmp_path):
     yield folder, env, {"7400": base, "7480": http}, terminals
     for terminal in terminals.values():
         terminal.interrupt()
+    shutil.rmtree(folder)
 
 
 def test_the_tutorial_does_what_it_says(workplace):

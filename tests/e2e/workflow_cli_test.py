@@ -203,14 +203,16 @@ def test_follow_shows_states_progress_and_the_log_line_by_line(scheduler):
         ("task.progress", {"log": "o\nthr\x1b[31mee"}), ("task.progress", {"fraction": 0.25, "message": "order 2"}),
         ("task.started", {"workflow_run_id": "other", "runner": "nobody"}), ("task.ended", {"reason": "exit", "exit_code": 3}),
         ("task.failed", {"final": False, "error": "exit code 3"}), ("task.retrying", {"error": "exit code 3", "delay_ms": 30000}),
-        ("task.succeeded", {"duration_ms": 2100}), ("task.skipped", {"task": "b", "reason": "when"}),
+        ("task.succeeded", {"duration_ms": 2100, "outputs": {"message": "it is done"}}),
+        ("task.skipped", {"task": "b", "reason": "when", "because": "its condition was false: inputs.x"}),
         ("task.failed", {"task": "c", "final": True, "error": "exit code 2"}),
         ("task.failed", {"task": "d", "final": True, "reason": "upstream_failed"})])
     out = ok("workflow", "run", "train", "--follow", url=s.url)
     lines = [re.sub(r"^[\d:. -]+  ", "", line) for line in out.split("\n\n")[0].splitlines()]
     assert [re.sub(r" +", " ", line) for line in lines] == [
         "train queued", "train running, try 2 on hands", "train | one", "train | two", "train 25 % order 2", "train | thr\\x1b[31mee",
-        "train up_for_retry: exit code 3; again in 30 s", "train success, 2.1 s", "b skipped: when", "c failed: exit code 2",
+        "train up_for_retry: exit code 3; again in 30 s", "train success, 2.1 s: it is done",
+        "b skipped: its condition was false: inputs.x", "c failed: exit code 2",
         "d upstream_failed"]
     assert rows(out.split("\n\n")[1])[1][:2] == ["train", "success"] and out.endswith("success after 3.4 s\n")
 

@@ -186,6 +186,12 @@ tasks:
     s.ended(attempt)
     s.until("mixed", run, "failed")              # the mistakes of the others stand
     assert s.states("mixed", run)["d"] == "skipped"
+    because = {"c": "its condition was false: false", "d": "a task before it was skipped, and its trigger_rule is all_success"}
+    assert {task["task"]: task["because"] for task in s.show("mixed", run)["tasks"] if task["because"]} == because
+    told = [event["data"] for event in s.events("task.skipped") if event["data"]["workflow_run_id"] == run]
+    assert {data["task"]: data["because"] for data in told if "because" in data} == because
+    assert s.why("mixed", "c", run) == ["it was skipped: " + because["c"]]
+    assert {event["data"]["reason"] for event in s.events("task.retrying") if event["data"]["task"] == "a"} == {"exit"}
     agrees(s)
     ours = [event for event in s.events("task.") if event["data"]["workflow_run_id"] == run and event["source"] == "sched"]
     assert len({event["traceparent"] for event in ours}) == 1

@@ -682,11 +682,15 @@ def test_promotion_by_a_metric(api):
         api.version(name, run_id=run)
     promote = lambda version, **f: api.post("model-versions/promote",
                                             **{"name": name, "version": version, "alias": "champion", "metric": "perplexity", **f})
-    assert promote("1") == {"promoted": True, "alias": "champion", "version": "1", "value": 3.0}
+    assert promote("1") == {"promoted": True, "alias": "champion", "version": "1", "value": 3.0,
+                            "message": "version 1 is the champion now: there was none before"}
     assert promote("2") == {"promoted": False, "alias": "champion", "version": "2", "value": 5.0, "previous_version": "1",
-                            "previous_value": 3.0}
-    assert promote("3")["promoted"] and not promote("3")["promoted"] and not promote("4")["promoted"]
-    assert promote("2", greater_is_better=True)["promoted"]
+                            "previous_value": 3.0, "message": "version 1 stays the champion: perplexity 5 of version 2 is not below 3"}
+    assert promote("3")["message"] == "version 3 is the champion now: perplexity 2 is below 3 of version 1"
+    assert promote("3") == {"promoted": False, "alias": "champion", "version": "3", "value": 2.0, "previous_version": "3",
+                            "previous_value": 2.0, "message": "version 3 is the champion already"}
+    assert promote("4")["message"] == "version 3 stays the champion: perplexity NaN of version 4 is not below 2"
+    assert promote("2", greater_is_better=True)["message"] == "version 2 is the champion now: perplexity 5 is above 2 of version 3"
     assert api.get("registered-models/alias", name=name, alias="champion")["model_version"]["version"] == "2"
     refused(ABSENT, promote, "9")
     refused(INVALID, promote, "1", metric="none", says="no metric")

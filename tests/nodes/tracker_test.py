@@ -280,6 +280,26 @@ def test_a_chat_is_a_run(start, database, order):
     assert sorted(values(database, "SELECT value FROM tags WHERE key = 'error'")) == [("client",), ("no worker",)]
 
 
+@pytest.mark.parametrize("topic, told, status", [
+    ("task.failed", {"reason": "exit", "exit_code": 3, "end_time": 7000}, ("FAILED", 7000)),
+    ("task.failed", {"reason": "cancelled", "end_time": 7000}, ("KILLED", 7000)), ("task.retrying", {"reason": "lost"}, ("KILLED", 8000)),
+    ("task.retrying", {"reason": "signal", "end_time": 7000}, ("KILLED", 7000)), ("task.retrying", {}, ("FAILED", 8000))])
+def test_a_try_that_failed_ends_the_runs_that_it_left_open(start, make, topic, told, status):
+    database = make("sqlite")
+    stack = up(start(database))
+    of = {"lineshaft.try": "t-1"}
+    publish(stack, "run.created", {"run_id": "open", "start_time": 5, "tags": of}, {"run_id": "done", "start_time": 5, "tags": of},
+            {"run_id": "other", "start_time": 5, "tags": {"lineshaft.try": "t-2"}}, {"run_id": "none", "start_time": 5})
+    publish(stack, "run.updated", {"run_id": "done", "status": "FINISHED", "end_time": 6})
+    publish(stack, topic, {"workflow": "w", "workflow_run_id": "r", "task": "t", "try": "t-1", **told}, time="1970-01-01T00:00:08Z")
+    settled(stack, database)
+    assert values(database, "SELECT run_uuid, status, end_time FROM runs ORDER BY run_uuid") == [
+        ("done", "FINISHED", 6), ("none", "RUNNING", None), ("open", *status), ("other", "RUNNING", None)]
+    publish(stack, "run.updated", {"run_id": "open", "status": "FINISHED", "end_time": 9000})  # it was alive, lost to the scheduler alone
+    settled(stack, database)
+    assert values(database, "SELECT status, end_time FROM runs WHERE run_uuid = 'open'") == [("FINISHED", 9000)]
+
+
 # ---- replay: the stream alone gives the same rows
 
 def work(stack, seed):
@@ -312,6 +332,8 @@ def work(stack, seed):
     ask(stack, "/registered-models/delete", {"name": f"gone{seed}"}, "DELETE")
     for topic, _, body in CHAT:
         publish(stack, topic, {**body, "request_id": f"q{seed}"})
+    new_run(stack, run_name=f"killed{seed}", tags=[{"key": "lineshaft.try", "value": f"t{seed}"}])
+    publish(stack, "task.failed", {"workflow": "w", "workflow_run_id": "r", "task": "t", "try": f"t{seed}", "reason": "lost"})
     ask(stack, "/runs/set-tag", {"run_id": run, "key": "mlflow.runName", "value": f"renamed{seed}"})
     ask(stack, "/runs/update", {"run_id": run, "status": "FINISHED", "end_time": 99})
     if seed % 2:
