@@ -81,7 +81,7 @@ static void remove_leftovers(const struct cache *cache)
     DIR *dir = opendir(cache->folder);
     for (const struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
         char *path = xasprintf("%s/%s", cache->folder, entry->d_name);
-        if (strncmp(entry->d_name, PART + 1, strlen(PART) - 1) == 0)
+        if (strncmp(entry->d_name, &PART[1], strlen(PART) - 1) == 0)
             remove_if_left(path);
         free(path);
     }
