@@ -13,6 +13,7 @@
 #include "cli/artifact.h"
 #include "cli/render.h"
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/xmem.h"
 
 #define PIECE_BYTES 262144
@@ -293,20 +294,6 @@ static bool is_safe(const char *path)
     return true;
 }
 
-static int make_folders(const char *file, struct ls_error *err)
-{
-    char *path = xstrdup(file);
-    int result = 0;
-    for (char *slash = strchr(path + 1, '/'); slash && result == 0; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(path, 0777) < 0 && errno != EEXIST)
-            result = error_set(err, "SYSTEM", "cannot make the folder %.200s: %s", path, strerror(errno));
-        *slash = '/';
-    }
-    free(path);
-    return result;
-}
-
 struct folder {
     struct artifact *a;
     const char *prefix; /* ends with a slash, or is empty */
@@ -323,7 +310,7 @@ static bool get_entry(void *arg, const json_t *entry, struct ls_error *err)
     if (!key || strncmp(key, f->prefix, len) != 0 || !is_safe(key + len))
         return error_set(err, "FAILED", "the list has \"%.200s\", which is no path below %.200s", key ? key : "", f->prefix) == 0;
     char *file = xasprintf("%s%s", f->to, key + len);
-    int one = make_folders(file, err) < 0 ? artifact_failed(err) : get_one(f->a, key, file);
+    int one = folder_make_above(file, 0777, err) < 0 ? artifact_failed(err) : get_one(f->a, key, file);
     free(file);
     f->count++;
     f->status = one != CLI_OK ? one : f->status;
@@ -362,7 +349,7 @@ static int get_named(struct artifact *a, const char *name, const char *to)
     } else {
         struct ls_error err = {0};
         char *file = below ? xasprintf("%s%s", to, base_name(key)) : xstrdup(to);
-        bool ready = !below || make_folders(file, &err) == 0;
+        bool ready = !below || folder_make_above(file, 0777, &err) == 0;
         status = ready ? get_one(a, key, strcmp(to, "-") == 0 ? NULL : file) : artifact_failed(&err);
         free(file);
     }

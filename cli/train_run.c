@@ -2,15 +2,14 @@
 /* What `lineshaft train` tells the tracker, the tasks behind it, and its runner. */
 #include "cli/train_run.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/store.h"
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/xmem.h"
 
 #define MODEL_FOLDER "model" /* among the run's files */
@@ -49,18 +48,6 @@ int train_run_begin(struct train_run *run, const struct train_settings *settings
 
 /* ---- the run's files ---- */
 
-static int make_folders(char *path, struct ls_error *err)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        int made = mkdir(path, 0777), code = errno;
-        if (made < 0 && code != EEXIST)
-            return error_set(err, "SYSTEM", "cannot make the folder %s: %s", path, strerror(code));
-        *slash = '/';
-    }
-    return 0;
-}
-
 /* Where the files of the run are, as the tracker says; the caller's. NULL with *err. */
 static char *files_of(struct train_run *run, struct ls_error *err)
 {
@@ -82,7 +69,7 @@ static int place_in_folder(struct train_run *run, const char *root, const char *
                          root);
     run->path = xasprintf("%s/" MODEL_FOLDER "/%s.ngram", folder, name);
     free(folder);
-    return make_folders(run->path, err);
+    return folder_make_above(run->path, 0777, err);
 }
 
 static int place_on_the_way(struct train_run *run, const char *name)

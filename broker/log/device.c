@@ -15,6 +15,7 @@
 #include "broker/log/internal.h"
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
@@ -429,22 +430,6 @@ static void device_free(struct log_device *dev)
     free(dev);
 }
 
-/* Makes the directory and those above it. */
-static int make_dirs(const char *dir)
-{
-    char *path = xstrdup(dir);
-    int result = 0;
-    for (char *slash = strchr(path + 1, '/'); slash && result == 0; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        result = mkdir(path, 0755) && errno != EEXIST ? -1 : 0;
-        *slash = '/';
-    }
-    if (result == 0)
-        result = mkdir(path, 0750) && errno != EEXIST ? -1 : 0;
-    free(path);
-    return result;
-}
-
 struct log_device *log_device_open(const char *dir, struct ls_error *err)
 {
     struct log_device *dev = xcalloc(1, sizeof *dev);
@@ -462,7 +447,7 @@ struct log_device *log_device_open(const char *dir, struct ls_error *err)
         error_set(err, "SYSTEM", "cannot make an event descriptor: %s", strerror(errno));
         goto fail;
     }
-    if (make_dirs(dir) < 0) {
+    if (folder_make(dir, 0750, NULL) < 0) {
         error_set(err, "SYSTEM", "cannot create the data directory %s: %s", dir, strerror(errno));
         goto fail;
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 #include "nodes/artifacts/spool_private.h"
@@ -18,22 +19,9 @@
 
 /* ---- the folder ---- */
 
-static int make_folders(const char *path)
-{
-    char *copy = xstrdup(path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(copy, 0755);
-        *slash = '/';
-    }
-    int rc = mkdir(copy, 0700) && errno != EEXIST ? -1 : 0;
-    free(copy);
-    return rc;
-}
-
 static int open_folder(struct spool *spool, const char *dir, struct ls_error *err)
 {
-    if (make_folders(dir) || !(spool->dir = realpath(dir, NULL)) ||
+    if (folder_make(dir, 0700, NULL) || !(spool->dir = realpath(dir, NULL)) ||
         (spool->fd = open(spool->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fchmod(spool->fd, 0700))
         return error_set(err, "SYSTEM", "the spool %.200s cannot be used: %s; `dir` names its folder", dir, strerror(errno));
     spool->lock = openat(spool->fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/xmem.h"
 
 #define PART "/.part-"
@@ -40,25 +41,6 @@ static int failed(struct ls_error *err, const char *what, const char *path)
 }
 
 /* ---- the folder ---- */
-
-static int make_folder(const char *folder, struct ls_error *err)
-{
-    char *path = xstrdup(folder);
-    int rc = 0;
-    for (char *at = path + 1; rc == 0 && *path; at++) {
-        char end = *at;
-        if (end && end != '/')
-            continue;
-        *at = '\0';
-        if (mkdir(path, 0777) < 0 && errno != EEXIST)
-            rc = failed(err, "make the cache folder", path);
-        *at = end;
-        if (!end)
-            break;
-    }
-    free(path);
-    return rc;
-}
 
 static bool is_model(const char *name)
 {
@@ -93,10 +75,12 @@ struct cache *cache_open(const char *folder, int64_t keep, struct ls_error *err)
 {
     struct cache *cache = xcalloc(1, sizeof *cache);
     *cache = (struct cache){.folder = xstrdup(folder), .keep = keep};
-    if (make_folder(folder, err) < 0)
+    if (folder_make(folder, 0777, err) < 0) {
+        error_wrap(err, "the cache");
         cache_close(&cache);
-    else
-        remove_leftovers(cache);
+        return NULL;
+    }
+    remove_leftovers(cache);
     return cache;
 }
 

@@ -18,6 +18,7 @@
 
 #include "lib/buf.h"
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
@@ -82,19 +83,6 @@ static int file_check(const char *url, struct ls_error *err)
     return 0;
 }
 
-static int make_folders(const char *path)
-{
-    char *copy = xstrdup(path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(copy, 0755);
-        *slash = '/';
-    }
-    int rc = mkdir(copy, 0755) && errno != EEXIST ? -1 : 0;
-    free(copy);
-    return rc;
-}
-
 /* Removes what a process that died was writing: nobody holds the lock of such a file. */
 static void sweep(const struct file_store *fs)
 {
@@ -130,7 +118,7 @@ static struct objstore *file_open(const struct objstore_options *options, struct
     const char *folder = folder_of(options->url);
     struct file_store *fs = xcalloc(1, sizeof *fs);
     fs->own_fd = fs->wake_fd = -1;
-    fs->root_fd = make_folders(folder) ? -1 : open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fs->root_fd = folder_make(folder, 0755, NULL) ? -1 : open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fs->root_fd >= 0 && (mkdirat(fs->root_fd, OBJSTORE_FILE_OWN, 0700) == 0 || errno == EEXIST))
         fs->own_fd = openat(fs->root_fd, OBJSTORE_FILE_OWN, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fs->own_fd >= 0)

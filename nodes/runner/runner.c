@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
@@ -157,25 +158,10 @@ static size_t count_busy(void *self)
 
 /* ---- opening and closing ---- */
 
-static int make_folders(const char *path, struct ls_error *err)
-{
-    char *part = xstrdup(path);
-    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(part, 0777);
-        *slash = '/';
-    }
-    int rc = mkdir(part, 0777) && errno != EEXIST
-                 ? error_set(err, "SYSTEM", "cannot make the folder %.300s: %s", part, strerror(errno))
-                 : 0;
-    free(part);
-    return rc;
-}
-
 /* Whole paths, for commands run elsewhere. */
 static int open_folders(struct runner *r, struct ls_error *err)
 {
-    if (make_folders(r->options->dir, err))
+    if (folder_make(r->options->dir, 0777, err))
         return -1;
     char *dir = realpath(r->options->dir, NULL);
     if (!dir)
@@ -183,7 +169,7 @@ static int open_folders(struct runner *r, struct ls_error *err)
     r->logs = xasprintf("%s/logs", dir);
     r->records = xasprintf("%s/%s", dir, node_member(r->node));
     free(dir);
-    return make_folders(r->logs, err) || make_folders(r->records, err) ? -1 : 0;
+    return folder_make(r->logs, 0777, err) || folder_make(r->records, 0777, err) ? -1 : 0;
 }
 
 static void on_retain(void *self, struct timer *timer)

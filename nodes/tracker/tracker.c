@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/xmem.h"
 #include "nodes/tracker/fact.h"
 #include "nodes/tracker/feed.h"
@@ -46,15 +46,8 @@ static char *absolute(const char *uri, struct ls_error *err)
 /* The folder of a SQLite file, which the first start has to make. What fails here shows when the file is opened. */
 static void make_folder(const char *database)
 {
-    if (strncmp(database, "sqlite:", 7) != 0)
-        return;
-    char *path = xstrdup(database + 7);
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(path, 0755);
-        *slash = '/';
-    }
-    free(path);
+    if (strncmp(database, "sqlite:", 7) == 0)
+        folder_make_above(database + 7, 0755, NULL);
 }
 
 /* ---- the database comes and goes ---- */

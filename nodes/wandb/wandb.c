@@ -2,13 +2,12 @@
 /* The kind `wandb`: its life, and the callbacks of the node. */
 #include "nodes/wandb/wandb.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/folder.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
 
@@ -49,20 +48,6 @@ static void lost(void *self, const struct ls_error *err)
     wandb_failed(w, err);
 }
 
-static int make_folder(const char *path, struct ls_error *err)
-{
-    char *folder = xasprintf("%s/", path);
-    int rc = 0;
-    for (char *slash = strchr(folder + 1, '/'); slash && !rc; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(folder, 0755) && errno != EEXIST)
-            rc = error_set(err, "SYSTEM", "cannot make the folder %s: %m", folder);
-        *slash = '/';
-    }
-    free(folder);
-    return rc;
-}
-
 /* ---- opening ---- */
 
 static int open_online(struct wandb *w, struct ls_error *err)
@@ -99,7 +84,7 @@ static int on_open(void *self, struct node *node, const void *options, struct ls
                w->settings.base_url, w->options->dir);
     if (w->settings.mode == WANDB_DISABLED)
         return 0;
-    if (make_folder(w->options->dir, err))
+    if (folder_make(w->options->dir, 0755, err))
         return -1;
     node_window(node, (uint32_t) w->options->in_flight);
     w->url = xasprintf("sqlite:%s/wandb.db", w->options->dir);
