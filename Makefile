@@ -95,11 +95,11 @@ $(B)/builtin_schemas.c: schemas/embed.sh $(wildcard schemas/*.yaml) schemas
 	$(Q)mkdir -p $(@D)
 	$(Q)schemas/embed.sh > $@.new && mv $@.new $@
 
-# The chat page with its two libraries from npm, as bytes in the program.
-PAGE = $(wildcard nodes/ingress/page/*.html nodes/ingress/page/*.js nodes/ingress/page/*.css nodes/ingress/page/*.svg)
-PAGE_LIBS = $(addprefix $(B)/page/node_modules/,marked/lib/marked.esm.js dompurify/dist/purify.es.mjs)
+# The pages with their libraries from npm, as bytes in the program.
+PAGE = $(wildcard $(foreach ending,html js css svg,nodes/ingress/pages/*/*.$(ending)))
+PAGE_LIBS = $(addprefix $(B)/page/node_modules/,marked/lib/marked.esm.js dompurify/dist/purify.es.mjs uplot/dist/uPlot.esm.js uplot/dist/uPlot.min.css)
 
-$(PAGE_LIBS) &: nodes/ingress/page/package.json nodes/ingress/page/package-lock.json
+$(PAGE_LIBS) &: nodes/ingress/pages/package.json nodes/ingress/pages/package-lock.json
 	$(call say,npm,$(B)/page)
 	$(Q)mkdir -p $(B)/page && cp $^ $(B)/page/ && cd $(B)/page && npm ci --silent --no-audit --no-fund --ignore-scripts
 	$(Q)touch $(PAGE_LIBS)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pages and what they are made of: files of nodes/ingress/page and two libraries, as bytes in the program (embed.sh). */
+/* The pages and what they are made of: files of nodes/ingress/pages and libraries from npm, as bytes in the program (embed.sh). */
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>

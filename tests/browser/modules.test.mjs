@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { webcrypto } from "node:crypto";
 import { test } from "node:test";
-import { sseParser } from "../../nodes/ingress/page/sse.js";
-import { add, asMarkdown, drop, newChat, path, show, siblings, turnMessages } from "../../nodes/ingress/page/thread.js";
+import { sseParser } from "../../nodes/ingress/pages/common/sse.js";
+import { add, asMarkdown, drop, newChat, path, show, siblings, turnMessages } from "../../nodes/ingress/pages/chat/thread.js";
 
 globalThis.crypto ??= webcrypto; /* browsers have it; node only from 19 on */
 
