@@ -14,6 +14,7 @@
 #include "cli/bus.h"
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/wire.h"
 #include "lib/xmem.h"
 
 #define UNIX_PREFIX "unix:"
@@ -51,11 +52,6 @@ static void set_base(struct door *door, const char *url)
 
 /* ---- the broker's list of services ---- */
 
-static bool is_of_artifacts(struct mp_slice topic)
-{
-    return topic.len >= 10 && memcmp(topic.data, "artifacts.", 10) == 0;
-}
-
 /* A door as a worker tells it: is it one that can be reached from here? If not, *err says why. */
 static bool take_address(struct door *door, const char *address, struct ls_error *err)
 {
@@ -86,34 +82,17 @@ static bool take_address(struct door *door, const char *address, struct ls_error
     return false;
 }
 
-static bool take_workers(struct door *door, struct mp service, struct ls_error *err)
+static int take_door(struct door *door, const struct bus *bus, struct mp answer, struct ls_error *err)
 {
-    uint32_t count;
-    struct mp workers = bus_list(service, "workers", &count);
-    for (; count; count--) {
-        struct mp about;
-        struct mp_slice text = {"", 0};
-        if (mp_peek(&workers) == MP_MAP && mp_find(workers, "about", &about) && mp_peek(&about) == MP_MAP)
-            text = bus_text(about, "http");
+    struct wire_doors doors = {.services = mp_maps(answer, "services")};
+    bool taken = false;
+    for (struct ls_slice text; !taken && wire_doors_next(&doors, &text);) {
         char *address = xstrndup(text.data, text.len);
-        bool taken = *address && take_address(door, address, err);
+        taken = take_address(door, address, err);
         free(address);
-        if (taken || !mp_skip(&workers))
-            return taken;
     }
-    return false;
-}
-
-static int take_services(struct door *door, const struct bus *bus, struct mp reply, struct ls_error *err)
-{
-    uint32_t count;
-    struct mp services = bus_list(reply, "services", &count);
-    for (; count; count--) {
-        if (mp_peek(&services) == MP_MAP && is_of_artifacts(bus_text(services, "topic")) && take_workers(door, services, err))
-            return 0;
-        if (!mp_skip(&services))
-            break;
-    }
+    if (taken)
+        return 0;
     return err->name[0] ? -1
                         : error_set(err, "NO_RESPONDER", "no `artifacts` node is on the bus at %s: add one to the topology, or " HTTP_HINT,
                                     ls_client_url(bus->client));
@@ -126,7 +105,7 @@ static int ask_once(struct door *door, struct bus *bus, struct ls_error *err)
     *err = (struct ls_error){.number = 0};
     int status = bus_adm(bus, &(struct bus_adm){.op = "services"}, &reply, &len);
     if (status == CLI_OK)
-        take_services(door, bus, mp_over(reply, len), err);
+        take_door(door, bus, mp_over(reply, len), err);
     free(reply);
     return status;
 }

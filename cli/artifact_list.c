@@ -6,9 +6,9 @@
 
 #include "cli/artifact.h"
 #include "cli/render.h"
-#include "cli/run_report.h"
 #include "cli/table.h"
 #include "lib/error.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 
 #define PAGE 1000
@@ -20,10 +20,10 @@ static char *list_path(const char *prefix, bool recursive, const char *after, un
 {
     struct buf query = {0};
     buf_addf(&query, "max=%u&recursive=%s&prefix=", max, recursive ? "true" : "false");
-    uri_encode(&query, prefix, true);
+    uri_encode(&query, prefix, "/");
     if (after) {
         buf_addf(&query, "&after=");
-        uri_encode(&query, after, false);
+        uri_encode(&query, after, "");
     }
     char *path = artifact_path(NULL, buf_text(&query));
     buf_fini(&query);

@@ -7,9 +7,9 @@
 
 #include "cli/artifact.h"
 #include "cli/render.h"
-#include "cli/run_report.h"
 #include "lib/clock.h"
 #include "lib/error.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 
 #define BODY_MAX (16u << 20)       /* of an answer that is gathered: a page of a list */
@@ -249,7 +249,7 @@ char *artifact_path(const char *key, const char *query)
     struct buf path = {0};
     buf_addf(&path, "/api/artifacts%s", key ? "/" : "");
     if (key)
-        uri_encode(&path, key, true);
+        uri_encode(&path, key, "/");
     buf_addf(&path, "%s%s", query ? "?" : "", query ? query : "");
     char *text = xstrdup(buf_text(&path));
     buf_fini(&path);

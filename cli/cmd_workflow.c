@@ -49,6 +49,7 @@ static const struct verb {
     {"cancel", "WORKFLOW and, if several are under way, RUN", 1, 2, "r", workflow_cancel},
     {"clear", "WORKFLOW and RUN", 2, 2, "tod", workflow_clear},
     {"explain", "WORKFLOW and TASK", 2, 2, "R", workflow_explain},
+    {"log", "WORKFLOW and TASK", 2, 2, "RfA", workflow_log},
     {"next", "one WORKFLOW, a file or a cron expression in quotes", 1, 1, "czF", workflow_when},
     {"pause", "one WORKFLOW", 1, 1, "", pause_workflow},
     {"unpause", "one WORKFLOW", 1, 1, "", unpause_workflow},
@@ -61,6 +62,7 @@ static const struct option LONGS[] = {OPTIONS_BROKER,
                                       {"wait", no_argument, NULL, 'w'},
                                       {"follow", no_argument, NULL, 'f'},
                                       {"run", required_argument, NULL, 'R'},
+                                      {"attempt", required_argument, NULL, 'A'},
                                       {"date", required_argument, NULL, 'D'},
                                       {"note", required_argument, NULL, 'n'},
                                       {"limit", required_argument, NULL, 'l'},
@@ -165,6 +167,7 @@ static bool take(struct workflow_command *c, int option)
     case 't': return take_task(c, optarg);
     case 'l': return take_count("--limit", optarg, LIMIT_MAX, &c->limit);
     case 'c': return take_count("--count", optarg, COUNT_MAX, &c->count);
+    case 'A': return take_count("--attempt", optarg, COUNT_MAX, &c->attempt);
     case 'F': c->has_from = true; return options_moment(&CMD_WORKFLOW, "--from", optarg, &c->from_us);
     default: return false;
     }
@@ -204,7 +207,7 @@ static int dispatch(struct workflow_command *c, int argc, char **argv)
     const struct verb *verb = verb_find(name);
     int count = argc - optind;
     if (!verb)
-        return options_usage(&CMD_WORKFLOW, "\"%s\" is none of ls, run, show, cancel, clear, explain, next, pause, unpause", name);
+        return options_usage(&CMD_WORKFLOW, "\"%s\" is none of ls, run, show, cancel, clear, explain, log, next, pause, unpause", name);
     if (count < verb->least || count > verb->most)
         return options_usage(&CMD_WORKFLOW, "%s takes %s", name, verb->takes);
     if (!check_options(verb, given))
@@ -238,6 +241,7 @@ const struct cli_command CMD_WORKFLOW = {
         "                         [--run RUN] [--date TIME] [--note TEXT]\n"
         "  lineshaft workflow show [WORKFLOW [RUN]] [--limit N] [--state STATE]\n"
         "  lineshaft workflow explain WORKFLOW TASK [--run RUN]\n"
+        "  lineshaft workflow log WORKFLOW TASK [--run RUN] [--attempt N] [--follow]\n"
         "  lineshaft workflow next WORKFLOW|FILE|\"CRON\" [--count N] [--zone ZONE] [--from TIME]\n"
         "  lineshaft workflow cancel WORKFLOW [RUN] [--reason TEXT]\n"
         "  lineshaft workflow clear WORKFLOW RUN [--task TASK ...] [--only] [--dry-run]\n"
@@ -253,6 +257,8 @@ const struct cli_command CMD_WORKFLOW = {
         "             --state: a list of runs, newest first.\n"
         "  explain    Why a task is as it is: what it waits for, or why it ended so, with all its tries and, when it\n"
         "             failed on this machine, the last lines of its log.\n"
+        "  log        What a task printed in its last try, or in attempt N: asked from the runner that has it, wherever\n"
+        "             that stands.\n"
         "  next       When it runs next. A cron expression, or a file (something with a / in it, or that ends in\n"
         "             .yaml or .yml), needs no broker.\n"
         "  cancel     Ends a run; RUN may be left out when only one is under way.\n"
@@ -266,9 +272,10 @@ const struct cli_command CMD_WORKFLOW = {
         "  --inputs JSON    run: inputs as one JSON object; --input goes before.\n"
         "  -w, --wait       run: wait until the run is over; exit status 0 if it succeeded, else 1.\n"
         "  -f, --follow     run: the same, and show the tasks' states and logs as they come. Ctrl-C stops looking, not\n"
-        "                   the run.\n"
-        "  --run RUN        run: the id that the run gets; one that there is already is not started again. explain:\n"
-        "                   the run; default: the newest.\n"
+        "                   the run. log: until the try is over.\n"
+        "  --attempt N      log: of this attempt; default: the last.\n"
+        "  --run RUN        run: the id that the run gets; one that there is already is not started again. explain,\n"
+        "                   log: the run; default: the newest.\n"
         "  --date TIME      run: its logical date, such as 2026-11-23T02:00:00Z.\n"
         "  --note TEXT      run: kept with the run.\n"
         "  --limit N        show: so many runs; default 20.\n"
@@ -288,6 +295,7 @@ const struct cli_command CMD_WORKFLOW = {
         "  lineshaft workflow run train --follow\n"
         "  lineshaft workflow run train -i order=4 --wait && lineshaft workflow show train\n"
         "  lineshaft workflow explain train promote\n"
+        "  lineshaft workflow log train train --follow\n"
         "  lineshaft workflow next \"30 2 * * 1-5\" --zone Europe/Berlin\n"
         "  lineshaft workflow next config/workflows/train.yaml --count 3\n"
         "  lineshaft workflow show --state failed --json | jq -r '.runs[].workflow_run_id'\n"

@@ -4,12 +4,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "lib/file.h"
 
 #define FILE_BYTES_MAX (16u << 20) /* twice what the largest broker takes */
 
@@ -154,11 +155,17 @@ static bool from_json(const struct cli_command *command, struct compose *c, cons
     return true;
 }
 
-static bool looks_like_json(const char *data, size_t len)
+/* What begins like JSON and is none was most likely meant as JSON: that is said, once. */
+static bool looks_like_json(const struct cli_command *command, struct compose *c, const char *data, size_t len)
 {
+    json_error_t why;
     if (len == 0 || (*data != '{' && *data != '['))
         return false;
-    json_t *json = json_loadb(data, len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
+    json_t *json = json_loadb(data, len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &why);
+    if (!json && !c->doubted)
+        fprintf(stderr, "lineshaft %s: the body is no JSON and goes as text: %s, line %d, column %d (--as json refuses it, --as text "
+                        "says that it is meant so)\n", command->name, why.text, why.line, why.column);
+    c->doubted |= !json;
     json_decref(json);
     return json != NULL;
 }
@@ -171,7 +178,7 @@ bool compose_body(const struct cli_command *command, struct compose *c, const ch
         ok = from_json(command, c, data, len);
     else if (c->form == FORM_HEX)
         ok = from_hex(command, c, data, len);
-    else if (c->form == FORM_BYTES || (c->form == FORM_AUTO && looks_like_json(data, len)))
+    else if (c->form == FORM_BYTES || (c->form == FORM_AUTO && looks_like_json(command, c, data, len)))
         buf_add(&c->body, data, len);
     else
         buf_pack_strn(&c->body, data, len);
@@ -181,26 +188,18 @@ bool compose_body(const struct cli_command *command, struct compose *c, const ch
 
 bool compose_file(const struct cli_command *command, struct compose *c)
 {
-    bool standard = strcmp(c->file, "-") == 0, ok = false;
-    int fd = standard ? STDIN_FILENO : open(c->file, O_RDONLY | O_CLOEXEC);
     struct buf text = {0};
-    ssize_t got = fd < 0 ? -1 : 1;
-    while (got > 0 && text.len <= FILE_BYTES_MAX) {
-        buf_reserve(&text, 65536);
-        got = read(fd, text.data + text.len, 65536);
-        text.len += got > 0 ? (size_t) got : 0;
-    }
-    if (got < 0)
-        fprintf(stderr, "lineshaft %s: cannot read %s: %s\n", command->name, c->file, strerror(errno));
-    else if (text.len > FILE_BYTES_MAX)
+    bool standard = strcmp(c->file, "-") == 0, ok = false;
+    int result = standard ? file_read(STDIN_FILENO, FILE_BYTES_MAX, &text) : file_load(c->file, FILE_BYTES_MAX, &text);
+    if (result && errno == EFBIG) {
         fprintf(stderr, "lineshaft %s: %s is larger than any event may be\n", command->name, c->file);
-    else {
+    } else if (result) {
+        fprintf(stderr, "lineshaft %s: cannot read %s: %s\n", command->name, c->file, file_problem(errno));
+    } else {
         if (c->form == FORM_AUTO)
             c->form = FORM_BYTES;
         ok = compose_body(command, c, text.len ? (const char *) text.data : "", text.len);
     }
-    if (fd >= 0 && !standard)
-        close(fd);
     buf_fini(&text);
     return ok;
 }

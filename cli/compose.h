@@ -17,6 +17,7 @@ struct compose {
     uint32_t more_count;
     struct buf more_map, body;
     char trace[64];
+    bool doubted; /* it was said that a body only looks like JSON */
 };
 
 /* Options for LONGS and their help. Offer each result of options_next to compose_take, as with options_broker_take. */
@@ -35,7 +36,8 @@ struct compose {
 #define COMPOSE_USAGE                                                                                                    \
     "  --as FORM        What DATA is: text (becomes a msgpack string), json (checked; a bare number, string, true,\n"    \
     "                   false or null becomes msgpack), hex (the bytes of the body in hexadecimal), bytes (as it is).\n" \
-    "                   Default: a JSON object or array is json, anything else text.\n"                                  \
+    "                   Default: a JSON object or array is json, anything else text; where { or [ begins what is\n"       \
+    "                   no JSON, a line on standard error says so.\n"                                                     \
     "  --file PATH      The body is the content of this file (- for standard input); as bytes unless --as is given.\n"   \
     "  --id ID          The event's id; default: a new UUID.\n"                                                          \
     "  --source NAME    Who makes it; default: lineshaft-COMMAND.\n"                                                  \

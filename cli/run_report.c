@@ -242,46 +242,6 @@ json_t *run_report_known(struct run_report *report, bool ended, struct ls_error 
     }
 }
 
-/* ---- files ---- */
-
-static int hex(char c)
-{
-    const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 32) : NULL;
-    return at ? (int) (at - digits) : -1;
-}
-
-char *uri_decoded(const char *text)
-{
-    char *plain = xstrdup(text), *out = plain;
-    for (const char *in = text; *in; in++) {
-        bool escape = in[0] == '%' && hex(in[1]) >= 0 && hex(in[2]) >= 0;
-        *out++ = escape ? (char) (hex(in[1]) << 4 | hex(in[2])) : *in;
-        in += escape ? 2 : 0;
-    }
-    *out = '\0';
-    return plain;
-}
-
-void uri_encode(struct buf *out, const char *text, bool slashes)
-{
-    for (const char *c = text; *c; c++) {
-        bool plain = (*c >= '0' && *c <= '9') || ((*c | 32) >= 'a' && (*c | 32) <= 'z') || strchr("-._~", *c) ||
-                     (slashes && *c == '/');
-        buf_addf(out, plain ? "%c" : "%%%02X", (unsigned char) *c);
-    }
-}
-
-char *file_uri_path(const char *uri)
-{
-    static const char *const BEGINNINGS[] = {"file://localhost/", "file:///", "file:/"};
-    for (size_t i = 0; i < sizeof BEGINNINGS / sizeof BEGINNINGS[0]; i++) {
-        size_t len = strlen(BEGINNINGS[i]);
-        if (strncmp(uri, BEGINNINGS[i], len) == 0)
-            return uri_decoded(uri + len - 1);
-    }
-    return NULL;
-}
-
 /* ---- the runner ---- */
 
 int task_output(const char *key, json_t *value, struct ls_error *err)

@@ -39,14 +39,6 @@ int run_report_flush(struct run_report *report);
  * TIMEOUT or what the tracker says. */
 json_t *run_report_known(struct run_report *report, bool ended, struct ls_error *err);
 
-/* uri_decoded: a part of a URI without its percent escapes (RFC 3986); the caller's to free. uri_encode appends text with them;
- * slashes stay where they may. */
-char *uri_decoded(const char *text);
-void uri_encode(struct buf *out, const char *text, bool slashes);
-/* file_uri_path: the path in a file: URI of this machine (RFC 8089), the caller's to free; NULL: it is none.
- * Files of runs and versions of models have such. */
-char *file_uri_path(const char *uri);
-
 /* task_output writes `key=value` for the tasks behind this one, to $LINESHAFT_OUTPUTS; nothing if that is not
  * set. Takes `value` over. 0, or -1 with SYSTEM. */
 int task_output(const char *key, json_t *value, struct ls_error *err);

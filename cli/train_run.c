@@ -10,6 +10,7 @@
 #include "lib/clock.h"
 #include "lib/error.h"
 #include "lib/folder.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 
 #define MODEL_FOLDER "model" /* among the run's files */
@@ -62,7 +63,7 @@ static char *files_of(struct train_run *run, struct ls_error *err)
 
 static int place_in_folder(struct train_run *run, const char *root, const char *name, struct ls_error *err)
 {
-    char *folder = file_uri_path(root);
+    char *folder = uri_file_path(root);
     if (!folder)
         return error_set(err, "BAD_VALUE",
                          "the files of the run are neither in a folder of this machine nor in the artifact store (%s): say -o FILE",
@@ -88,7 +89,7 @@ int train_run_place(struct train_run *run, const char *name)
     if (!root)
         return bus_failed(&CMD_TRAIN, &err);
     buf_addf(&source, "%s/" MODEL_FOLDER "/", root);
-    uri_encode(&source, name, false);
+    uri_encode(&source, name, "");
     run->source = xasprintf("%s.ngram", buf_text(&source));
     buf_fini(&source);
     int status = CLI_OK;

@@ -7,7 +7,7 @@
 #include "cli/table.h"
 
 /* The parts of `lineshaft workflow`: what is asked for (cmd_workflow.c), asking the scheduler (workflow_ask.c),
- * workflows, runs and tasks for people (workflow_view.c, workflow_list.c, workflow_show.c), the end of a task's log
+ * workflows, runs and tasks for people (workflow_view.c, workflow_list.c, workflow_show.c), the logs of tasks
  * (workflow_log.c), following a run (workflow_follow.c), and when something runs (workflow_when.c). The requests are
  * those of docs/nodes/scheduler-requests.md. */
 
@@ -18,7 +18,7 @@ struct workflow_command {
     const char *workflow, *second; /* the arguments behind the verb; NULL: not given */
     json_t *inputs, *tasks;        /* --inputs and --input, --task; NULL: none */
     const char *run_id, *zone, *note, *date, *reason, *state;
-    uint64_t limit, count; /* limit 0: not given */
+    uint64_t limit, count, attempt; /* 0 of limit and attempt: not given */
     int64_t from_us;
     bool json, wait, follow, only, dry_run, has_from;
 };
@@ -85,6 +85,7 @@ int workflow_list(struct workflow_command *c); /* ls */
 int workflow_run(struct workflow_command *c);  /* workflow_follow.c */
 int workflow_show(struct workflow_command *c);
 int workflow_explain(struct workflow_command *c);
+int workflow_log(struct workflow_command *c);
 int workflow_cancel(struct workflow_command *c);
 int workflow_clear(struct workflow_command *c);
 int workflow_when(struct workflow_command *c); /* next */

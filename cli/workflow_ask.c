@@ -46,6 +46,8 @@ static void hint_workflow(struct workflow_command *c, const char *said)
     render_harmless(&shown, c->workflow, strlen(c->workflow));
     if (near)
         fprintf(stderr, "  did you mean \"%s\"?\n", near);
+    else if (known && strstr(said, "has not run yet"))
+        fprintf(stderr, "  `lineshaft workflow run %s` starts a run\n", buf_text(&shown));
     else if (known)
         fprintf(stderr, "  `lineshaft workflow show %s` shows the newest run with its tasks, with --limit 20 the runs\n",
                 buf_text(&shown));

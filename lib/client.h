@@ -59,6 +59,7 @@ struct waiting {
 struct stream_position {
     char *stream;
     uint64_t next;
+    int64_t seen_us;
 };
 
 struct subscription {

@@ -169,6 +169,7 @@ static void remember_position(struct subscription *sub, const struct ls_event *e
         sub->position_count++;
     }
     sub->positions[i].next = event->seq + 1;
+    sub->positions[i].seen_us = event->ts_us;
 }
 
 static uint32_t window_of(const struct subscription *sub)

@@ -126,12 +126,20 @@ struct subscription *subscription_new(struct ls_client *client, bool service)
     return sub;
 }
 
+static void pack_position(struct buf *h, const struct stream_position *at)
+{
+    buf_pack_map(h, 1 + (at->seen_us > 0));
+    buf_pair_uint(h, "seq", at->next);
+    if (at->seen_us > 0)
+        buf_pair_uint(h, "seen_us", (uint64_t) at->seen_us);
+}
+
 /* Where an ephemeral subscription goes on after what it has seen. */
 static void pack_positions(struct buf *h, const struct subscription *sub)
 {
     buf_pack_str(h, "from");
     if (sub->stream) {
-        pack_from_number(h, "seq", sub->positions[0].next);
+        pack_position(h, &sub->positions[0]);
         return;
     }
     buf_pack_map(h, 1);
@@ -139,7 +147,7 @@ static void pack_positions(struct buf *h, const struct subscription *sub)
     buf_pack_map(h, (uint32_t) sub->position_count);
     for (size_t i = 0; i < sub->position_count; i++) {
         buf_pack_str(h, sub->positions[i].stream);
-        buf_pack_uint(h, sub->positions[i].next);
+        pack_position(h, &sub->positions[i]);
     }
 }
 
@@ -209,6 +217,7 @@ uint32_t ls_subscribe(struct ls_client *client, const struct ls_subscription *su
         sub->positions = xgrow(sub->positions, &sub->position_room, i + 1, sizeof *sub->positions);
         sub->positions[i].stream = xstrdup(subscription->positions[i].stream);
         sub->positions[i].next = subscription->positions[i].next;
+        sub->positions[i].seen_us = subscription->positions[i].seen_us;
         sub->position_count++;
     }
     subscription_send(client, sub);

@@ -62,7 +62,7 @@ struct kind_route {
 };
 
 /* A number that a node counts; shown in $sys.stats and /metrics as lineshaft_<kind>_<name>. A name that ends in _total only
- * grows; any other goes up and down. */
+ * grows; any other goes up and down. What a name with _seconds stands for is counted in milliseconds and told in seconds. */
 struct kind_metric {
     const char *name; /* NULL ends the table; Prometheus form: lower case, _, base units */
     const char *help;

@@ -228,6 +228,7 @@ struct ls_from {
 struct ls_position {
     const char *stream;
     uint64_t next;
+    int64_t seen_us; /* ts_us of the last event seen: tells a stream that was restored from an older copy; 0: unknown */
 };
 
 /* A subscription: durable if `consumer` is set, else ephemeral. Everything is copied. Zero members mean the

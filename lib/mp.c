@@ -287,3 +287,24 @@ bool mp_find(struct mp map, const char *key, struct mp *value)
     }
     return false;
 }
+
+struct mp_maps mp_maps(struct mp map, const char *key)
+{
+    struct mp_maps walk = {.left = 0};
+    if (!mp_find(map, key, &walk.at) || !mp_array(&walk.at, &walk.left))
+        walk.left = 0;
+    return walk;
+}
+
+bool mp_maps_next(struct mp_maps *walk, struct mp *item)
+{
+    while (walk->left) {
+        *item = walk->at;
+        walk->left--;
+        if (!mp_skip(&walk->at))
+            walk->left = 0;
+        else if (mp_peek(item) == MP_MAP)
+            return true;
+    }
+    return false;
+}

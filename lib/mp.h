@@ -56,6 +56,17 @@ bool mp_is(struct mp_slice s, const char *text);
 /* mp_find looks in the map that `map` stands at for `key`; on success *value stands at its value. Linear. */
 bool mp_find(struct mp map, const char *key, struct mp *value);
 
+/* A walk over the maps in the array that `map` has under `key`; none if it has no such array. What is no map is passed over, and
+ * malformed input ends the walk:
+ *   struct mp_maps walk = mp_maps(map, "streams");
+ *   for (struct mp stream; mp_maps_next(&walk, &stream);) */
+struct mp_maps {
+    struct mp at;
+    uint32_t left;
+};
+struct mp_maps mp_maps(struct mp map, const char *key);
+bool mp_maps_next(struct mp_maps *walk, struct mp *item);
+
 /* mp_valid: the bytes are exactly one well-formed value, at most `depth` deep. */
 bool mp_valid(const void *data, size_t len, int depth);
 

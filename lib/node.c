@@ -220,6 +220,7 @@ static int open_loop(struct node *node, struct ls_error *err)
     if (pthread_sigmask(SIG_BLOCK, &signals, NULL)) /* before the first thread */
         return error_set(err, "SYSTEM", "cannot block signals: %s", strerror(errno));
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file as large as a limit allows (ulimit -f) is an error of the write, as a full disk is */
     node->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     node->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (node->epoll_fd < 0 || node->signal_fd < 0)

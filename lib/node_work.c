@@ -375,7 +375,10 @@ static void pack_number(struct buf *map, const struct node *node, const char *na
     char key[160];
     snprintf(key, sizeof key, "%s_%s", node->code->kind->name, name);
     buf_pack_str(map, key);
-    buf_pack_int(map, value);
+    if (strstr(name, "_seconds"))
+        buf_pack_double(map, (double) value / 1e3);
+    else
+        buf_pack_int(map, value);
 }
 
 static void send_stats(struct node *node)

@@ -11,6 +11,7 @@
 #include "lib/buf.h"
 #include "lib/builtin_schemas.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/mp.h"
 #include "lib/schema.h"
 #include "lib/topic.h"
@@ -154,29 +155,14 @@ int schema_set_add_builtin(struct schema_set *set, struct ls_error *err)
     return 0;
 }
 
-static int read_file(const char *path, struct buf *out, struct ls_error *err)
-{
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        return error_set(err, "SYSTEM", "%s: %s", path, strerror(errno));
-    size_t got;
-    do {
-        buf_reserve(out, 65536);
-        got = fread(out->data + out->len, 1, 65536, file);
-        out->len += got;
-    } while (got && out->len <= FILE_MAX);
-    int bad = ferror(file) ? error_set(err, "SYSTEM", "%s: %s", path, strerror(errno)) : 0;
-    fclose(file);
-    return bad;
-}
-
 static int add_file(struct schema_set *set, const char *folder, const char *name, struct ls_error *err)
 {
     char *path = xasprintf("%s/%s", folder, name);
     char *topic = xstrndup(name, strlen(name) - strlen(".yaml"));
     struct buf text = {0};
-    int bad = read_file(path, &text, err) ||
-              add_text(set, topic, (struct mp_slice){buf_text(&text), text.len}, path, err);
+    int bad = file_load(path, FILE_MAX, &text) && errno != EFBIG /* which schema_parse refuses */
+                  ? error_set(err, "SYSTEM", "%s: %s", path, file_problem(errno))
+                  : add_text(set, topic, (struct mp_slice){buf_text(&text), text.len}, path, err);
     buf_fini(&text);
     free(topic);
     free(path);

@@ -10,6 +10,7 @@
 #include "lib/xmem.h"
 
 #define DEFAULT_URL "tcp://127.0.0.1:7400"
+#define HOST_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%[]*"
 
 const char *wire_url(const char *url)
 {
@@ -28,7 +29,8 @@ char *wire_address(const char *url, enum wire_port port, struct ls_error *err)
     if (!strncmp(url, "tcp://", 6) && colon > url + 6) {
         char *end;
         unsigned long base = strtoul(colon + 1, &end, 10);
-        if (colon[1] >= '0' && colon[1] <= '9' && !*end && base > 0 && base + WIRE_BATCH <= 65535)
+        bool host = url + 6 + strspn(url + 6, HOST_BYTES) >= colon;
+        if (host && colon[1] >= '0' && colon[1] <= '9' && !*end && base > 0 && base + WIRE_BATCH <= 65535)
             return xasprintf("%.*s:%lu", (int) (colon - url), url, base + (unsigned long) port);
     }
     error_set(err, "USAGE", "\"%s\" is no broker address; it looks like %s or ipc://DIRECTORY", url, DEFAULT_URL);
@@ -70,6 +72,21 @@ void wire_copy(char *field, size_t room, struct ls_slice text)
     if (len)
         memcpy(field, text.data, len);
     field[len] = 0;
+}
+
+bool wire_doors_next(struct wire_doors *doors, struct ls_slice *address)
+{
+    struct mp worker, about, service;
+    for (;;) {
+        while (mp_maps_next(&doors->workers, &worker))
+            if (mp_find(worker, "about", &about) && wire_str(about, "http", address) && address->len)
+                return true;
+        struct ls_slice topic = {0};
+        if (!mp_maps_next(&doors->services, &service))
+            return false;
+        if (wire_str(service, "topic", &topic) && topic.len > 10 && memcmp(topic.data, "artifacts.", 10) == 0)
+            doors->workers = mp_maps(service, "workers");
+    }
 }
 
 void wire_error(struct mp header, struct ls_error *err)

@@ -30,6 +30,13 @@ bool wire_bool(struct mp header, const char *key);
 /* wire_copy puts a slice into a fixed field, cut to fit, NUL-terminated. */
 void wire_copy(char *field, size_t room, struct ls_slice text);
 
+/* The doors (docs/decisions/038) that `artifacts` nodes say they have, in an answer of ADM `services`: "unix:PATH" or a URL.
+ * `struct wire_doors doors = {.services = mp_maps(answer, "services")}`, then wire_doors_next until it is false. */
+struct wire_doors {
+    struct mp_maps services, workers;
+};
+bool wire_doors_next(struct wire_doors *doors, struct ls_slice *address);
+
 /* wire_error reads an ERR header. Names that this library does not know are kept as they are. */
 void wire_error(struct mp header, struct ls_error *err);
 

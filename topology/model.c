@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the YAML tree to the model: reads each section by its table, then has the checks across sections made. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/xmem.h"
 #include "topology/tables.h"
 
@@ -207,31 +205,11 @@ struct topology *topology_load_text(const struct topology_text *text, const stru
     return t;
 }
 
+/* What is too large is refused by who reads the text. */
 static bool read_all(const char *path, struct buf *text, const char **why)
 {
-    struct stat info;
-    bool ok = false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &info)) {
-        *why = strerror(errno);
-        goto out;
-    }
-    if (S_ISDIR(info.st_mode)) {
-        *why = "it is a folder";
-        goto out;
-    }
-    for (ssize_t got = 1; got > 0 && text->len <= VALUE_FILE_MAX; text->len += (size_t) got) {
-        buf_reserve(text, 65536);
-        got = read(fd, text->data + text->len, 65536);
-        if (got < 0) {
-            *why = strerror(errno);
-            goto out;
-        }
-    }
-    ok = true;
-out:
-    if (fd >= 0)
-        close(fd);
+    bool ok = file_load(path, VALUE_FILE_MAX, text) == 0 || errno == EFBIG;
+    *why = ok ? NULL : file_problem(errno);
     return ok;
 }
 

@@ -73,7 +73,6 @@ struct topology_node {
     const struct option_def *own; /* the options of its kind, and where their values are */
     void *own_values;
     struct text_list command; /* exec; a command given as one string is {"/bin/sh", "-c", string} */
-    bool shell;               /* it was one string */
     char *directory;          /* NULL: the working directory */
     struct text_map environment;
     struct text_list takes, gives, serves, asks; /* the kind's, where the file does not say; at the node's place then */

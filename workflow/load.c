@@ -4,13 +4,11 @@
 #include "workflow/load.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
+#include "lib/file.h"
 #include "lib/xmem.h"
 
 #define FILE_MAX ((size_t) 8 << 20)
@@ -139,31 +137,11 @@ struct workflow_file *workflow_load_text(const char *path, const char *text, siz
     return l.file;
 }
 
+/* What is too large is refused by who reads the text. */
 static bool read_all(const char *path, struct buf *text, const char **why)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat info;
-    bool ok = false;
-    if (fd < 0 || fstat(fd, &info)) {
-        *why = strerror(errno);
-        goto out;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        *why = S_ISDIR(info.st_mode) ? "it is a folder" : "it is not a regular file";
-        goto out;
-    }
-    for (ssize_t got = 1; got > 0 && text->len <= FILE_MAX; text->len += (size_t) got) {
-        buf_reserve(text, 65536);
-        got = read(fd, text->data + text->len, 65536);
-        if (got < 0) {
-            *why = strerror(errno);
-            goto out;
-        }
-    }
-    ok = true;
-out:
-    if (fd >= 0)
-        close(fd);
+    bool ok = file_load_regular(path, FILE_MAX, text) == 0 || errno == EFBIG;
+    *why = ok ? NULL : file_problem(errno);
     return ok;
 }
 

@@ -86,7 +86,7 @@ extern const struct option_def OPTIONS_WORKFLOW[], OPTIONS_SCHEDULE[], OPTIONS_T
     OPTIONS_TASK[], OPTIONS_TASK_DEFAULTS[];
 extern const struct synonym SYNONYMS_WORKFLOW[], SYNONYMS_TASK[];
 extern const struct option_elsewhere ELSEWHERE_WORKFLOW[], ELSEWHERE_SCHEDULE[], ELSEWHERE_TRIGGER[], ELSEWHERE_TASK[];
-extern const char *const TASK_TYPES[], *const INPUT_TYPES[];
+extern const char *const TASK_TYPES[];
 
 /* ---- load_value.c: values as this format writes them, before the tables read them ---- */
 

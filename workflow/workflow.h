@@ -72,6 +72,7 @@ struct trigger {                   /* one run per event */
 };
 
 enum input_type { INPUT_STRING, INPUT_INTEGER, INPUT_NUMBER, INPUT_BOOLEAN, INPUT_OBJECT, INPUT_ARRAY };
+extern const char *const INPUT_TYPES[]; /* their names; ends with NULL */
 struct input {
     char *name, *description;
     enum input_type type;

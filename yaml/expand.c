@@ -1,46 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* References in scalars, ${env:NAME}, ${env:NAME:-default} and ${file:PATH}, and what scalars mean in plain YAML. */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/xmem.h"
 #include "yaml/value.h"
-
-/* Reads at most VALUE_REFERENCE_MAX bytes of a regular file; a pipe or device is refused, not waited for. */
-static bool read_file(const char *path, struct buf *into, const char **why)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat info;
-    bool ok = false;
-    if (fd < 0 || fstat(fd, &info)) {
-        *why = strerror(errno);
-        goto out;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        *why = "it is not a regular file";
-        goto out;
-    }
-    buf_reserve(into, VALUE_REFERENCE_MAX + 1);
-    for (ssize_t got = 1; got > 0 && into->len <= VALUE_REFERENCE_MAX;) {
-        got = read(fd, into->data + into->len, VALUE_REFERENCE_MAX + 1 - into->len);
-        if (got < 0) {
-            *why = strerror(errno);
-            goto out;
-        }
-        into->len += (size_t) got;
-    }
-    ok = into->len <= VALUE_REFERENCE_MAX;
-    *why = ok ? NULL : "it is larger than 64 KiB";
-out:
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
 
 static bool is_utf8_text(const void *data, size_t len)
 {
@@ -88,8 +55,8 @@ static void expand_env(struct expansion *x, const char *name, const char *fallba
 static void expand_file(struct expansion *x, const char *path)
 {
     struct buf text = {0};
-    const char *why = NULL;
-    if (!read_file(path, &text, &why)) {
+    if (file_load_regular(path, VALUE_REFERENCE_MAX, &text)) {
+        const char *why = errno == EFBIG ? "it is larger than 64 KiB" : file_problem(errno);
         struct diag *d = diag_add(failed(x), DIAG_FILE_UNREADABLE, x->v->at, "the file %.200s cannot be read", path);
         diag_hint(d, "%s; paths are relative to the working directory", why);
     } else if (!is_utf8_text(text.data, text.len)) {

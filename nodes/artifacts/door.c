@@ -5,13 +5,16 @@
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
+#include <sys/un.h>
 
 #include "lib/error.h"
 #include "lib/utf8.h"
 #include "lib/xmem.h"
 #include "nodes/artifacts/answer.h"
 
+#define DOOR_SOCKET "/door.sock"
 #define KEY_BYTES 1025
 #define QUEUE_BYTES ((size_t) 4 << 20)
 #define SMALL_BODY_BYTES 65536 /* of requests that need none */
@@ -187,21 +190,28 @@ static void on_end(void *arg, struct http_exchange *x, bool complete)
 
 /* ---- life ---- */
 
+/* The private port: as `listen` says, or any, where the path of the socket would be longer than the system takes it. NULL: the socket. */
+static const char *private_port(const struct artifacts *a)
+{
+    bool fits = strlen(spool_dir(a->spool)) + strlen(DOOR_SOCKET) < sizeof((struct sockaddr_un){0}).sun_path;
+    return a->options->listen ? a->options->listen : fits ? NULL : "127.0.0.1:0";
+}
+
 int door_open(struct artifacts *a, struct ls_error *err)
 {
-    const struct artifacts_options *o = a->options;
-    char *address = o->listen ? xstrdup(o->listen) : xasprintf("unix:%s/door.sock", spool_dir(a->spool));
+    const char *port = private_port(a);
+    char *address = port ? xstrdup(port) : xasprintf("unix:%s" DOOR_SOCKET, spool_dir(a->spool));
     const struct http_server_options options = {.address = address, .arg = a, .begin = on_begin, .body = on_body,
                                                 .request = on_request, .end = on_end, .drained = on_drained,
                                                 .limits = {.queue_bytes = QUEUE_BYTES}};
     LIST_INIT(&a->visits);
-    a->token = o->listen ? getenv("LINESHAFT_TOKEN") : NULL;
+    a->token = port ? getenv("LINESHAFT_TOKEN") : NULL;
     int rc = 0;
-    if (o->listen && (!a->token || !*a->token))
-        rc = error_set(err, "CONFIG", "listen: a private port needs a token, so that not everybody can read and write: set "
+    if (port && (!a->token || !*a->token))
+        rc = error_set(err, "CONFIG", "a private port (`listen`, or a `dir` too long for a socket) needs a token, so that not everybody can read and write: set "
                                       "LINESHAFT_TOKEN for this node and those that fetch from it (`lineshaft up` does it by itself)");
     else if (!(a->server = http_server_open(&options, err)))
-        rc = error_wrap(err, "%s", o->listen ? "`listen`" : "the door, whose place follows from `dir`");
+        rc = error_wrap(err, "%s", port ? "`listen`" : "the door, whose place follows from `dir`");
     free(address);
     return rc;
 }
@@ -209,7 +219,7 @@ int door_open(struct artifacts *a, struct ls_error *err)
 char *door_url(const struct artifacts *a)
 {
     const char *address = http_server_address(a->server);
-    return a->options->listen ? xasprintf("http://%s", address) : xasprintf("unix:%s/door.sock", spool_dir(a->spool));
+    return private_port(a) ? xasprintf("http://%s", address) : xasprintf("unix:%s" DOOR_SOCKET, spool_dir(a->spool));
 }
 
 void door_close(struct artifacts *a)

@@ -8,6 +8,7 @@
 
 #include "lib/error.h"
 #include "lib/logger.h"
+#include "lib/uri.h"
 #include "lib/wire.h"
 #include "lib/xmem.h"
 #include "nodes/kit/http_client.h"
@@ -187,17 +188,6 @@ static void on_end(void *arg, struct http_call *call, unsigned status, const str
 
 /* ---- questions to the door ---- */
 
-static void add_escaped(struct buf *url, const char *key)
-{
-    for (; *key; key++) {
-        bool plain = strchr("/-._~", *key) || (*key >= '0' && *key <= '9') || ((*key | 32) >= 'a' && (*key | 32) <= 'z');
-        if (plain)
-            buf_add(url, key, 1);
-        else
-            buf_addf(url, "%%%02X", (unsigned char) *key);
-    }
-}
-
 static void ask_key(struct fetch *f, enum step step)
 {
     struct buf url = {0};
@@ -206,7 +196,7 @@ static void ask_key(struct fetch *f, enum step step)
     f->fetched.sha256[0] = '\0';
     buf_clear(&f->list);
     buf_addf(&url, "%s/api/artifacts%s", f->base, step == STEP_LIST ? "?recursive=true&prefix=" : "/");
-    add_escaped(&url, f->key);
+    uri_encode(&url, f->key, "/");
     if (step == STEP_LIST)
         buf_addf(&url, "%%2F");
     const char *headers[] = {"User-Agent: lineshaft", f->authorization, NULL};
@@ -222,40 +212,16 @@ static void ask_key(struct fetch *f, enum step step)
 
 /* ---- the door ---- */
 
-/* Calls fn for each map in the array that `map` has under `key`, until it says true. */
-static bool any_map(struct mp map, const char *key, bool (*fn)(struct fetch *f, struct mp item), struct fetch *f)
+static bool take_door(struct fetch *f, struct mp answer)
 {
-    struct mp at;
-    uint32_t count;
-    if (!mp_find(map, key, &at) || !mp_array(&at, &count))
-        return false;
-    for (; count; count--) {
-        struct mp item = at;
-        if (!mp_skip(&at))
-            return false;
-        if (mp_peek(&item) == MP_MAP && fn(f, item))
-            return true;
-    }
-    return false;
-}
-
-static bool take_worker(struct fetch *f, struct mp worker)
-{
-    struct mp about;
-    struct ls_slice http = {0};
-    if (!mp_find(worker, "about", &about) || !wire_str(about, "http", &http))
+    struct wire_doors doors = {.services = mp_maps(answer, "services")};
+    struct ls_slice http;
+    if (!wire_doors_next(&doors, &http))
         return false;
     bool is_socket = http.len > 5 && memcmp(http.data, "unix:", 5) == 0;
     f->socket = is_socket ? xstrndup(http.data + 5, http.len - 5) : NULL;
     f->base = is_socket ? xstrdup("http://localhost") : xstrndup(http.data, http.len);
     return true;
-}
-
-static bool take_service(struct fetch *f, struct mp service)
-{
-    struct ls_slice topic = {0};
-    return wire_str(service, "topic", &topic) && topic.len > 10 && memcmp(topic.data, "artifacts.", 10) == 0 &&
-           any_map(service, "workers", take_worker, f);
 }
 
 static void on_services(void *arg, struct ls_slice reply, const struct ls_error *err)
@@ -266,7 +232,7 @@ static void on_services(void *arg, struct ls_slice reply, const struct ls_error 
         return;
     if (err)
         failed(f, err);
-    else if (any_map(wire_map(reply), "services", take_service, f))
+    else if (take_door(f, wire_map(reply)))
         ask_key(f, STEP_HEAD);
     else
         fail(f, "UNREACHABLE", true, "there is no artifacts node that says where its door is");

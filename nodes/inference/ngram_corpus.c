@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include <xxhash.h>
 
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/xmem.h"
 #include "nodes/inference/ngram_text.h"
 
@@ -185,33 +185,12 @@ static bool is_index(const char *path)
     return found;
 }
 
-static int read_all(int fd, struct buf *out)
-{
-    for (;;) {
-        buf_reserve(out, 1 << 16);
-        ssize_t got = read(fd, out->data + out->len, 1 << 16);
-        if (got == 0)
-            return 0;
-        if (got < 0 && errno != EINTR)
-            return -1;
-        out->len += got > 0 ? (size_t) got : 0;
-        if (out->len > NGRAM_TEXT_MAX) {
-            errno = EFBIG;
-            return -1;
-        }
-    }
-}
-
 static int add_file(struct ngram_corpus *corpus, const char *path, struct ls_error *err)
 {
     struct buf text = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(err, "SYSTEM", "cannot read %s: %s", path, strerror(errno));
-    int result = read_all(fd, &text), code = errno;
-    close(fd);
+    int result = file_load(path, NGRAM_TEXT_MAX, &text);
     if (result < 0) {
-        error_set(err, "SYSTEM", "cannot read %s: %s", path, strerror(code));
+        error_set(err, "SYSTEM", "cannot read %s: %s", path, file_problem(errno));
     } else if (corpus->read_bytes + text.len > NGRAM_TEXT_MAX) {
         result = error_set(err, "TOO_BIG", "with %s there is more than 1 GiB of text: name fewer files", path);
     } else if (text.len && memchr(text.data, '\0', text.len)) {

@@ -2,40 +2,23 @@
 /* Percent-escapes and query parameters. */
 #include "nodes/kit/http_server.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static int digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+#include "lib/uri.h"
+#include "lib/xmem.h"
 
 bool http_unescape(const char *text, size_t len, bool plus, char *out, size_t size)
 {
-    size_t used = 0;
-    for (size_t i = 0; i < len; i++) {
-        int c = (unsigned char) text[i];
-        if (c == '+' && plus)
-            c = ' ';
-        if (c == '%') {
-            if (len - i < 3 || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0)
-                return false;
-            c = digit(text[i + 1]) * 16 + digit(text[i + 2]);
-            i += 2;
-        }
-        if (!c || used + 1 >= size)
-            return false;
-        out[used++] = (char) c;
-    }
-    if (used >= size)
-        return false;
-    out[used] = 0;
-    return true;
+    unsigned flaws;
+    char *plain = xcalloc(1, len + 1);
+    memcpy(plain, text, len);
+    size_t used = uri_decode(plain, len, plus, &flaws);
+    bool good = !flaws && used < size;
+    if (good)
+        memcpy(out, plain, used + 1);
+    free(plain);
+    return good;
 }
 
 /* Whether the still encoded text is `name`: a name may come with escapes, too. */

@@ -1,65 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store that is a folder: "file:DIR". Content is written to a file in DIR/.lineshaft, hashed on the way, synced, and moved to its
- * place without replacing what must not be replaced. Work is done in slices of a megabyte for each turn of the loop, so that many
- * operations share it; what the disk is slow at (the last sync) is kept short by writing out early. */
+/* The store that is a folder: "file:DIR". Work is done in slices of a megabyte for each turn of the loop, so that many operations share
+ * it. objstore_file_put.c writes, objstore_file_path.c knows paths. */
 #include "nodes/kit/objstore_file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
 #include "lib/error.h"
 #include "lib/folder.h"
 #include "lib/logger.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
-
-#define SLICE_PIECES 4                          /* of OBJSTORE_PIECE_BYTES, in a turn of the loop */
-#define WRITE_OUT_BYTES ((uint64_t) 8 << 20)    /* so much is handed to the disk at a time */
-
-struct file_store {
-    struct objstore head;
-    char *root; /* absolute */
-    int root_fd, own_fd, wake_fd;
-    uint32_t turn;
-    uint64_t serial; /* of temporary names */
-    char piece[OBJSTORE_PIECE_BYTES];
-};
-
-enum step { STEP_LOOK, STEP_COMPARE, STEP_COPY, STEP_GET, STEP_LIST, STEP_REMOVE };
-
-struct file_op {
-    struct objstore_op head;
-    enum step step;
-    uint32_t turn; /* in which it had its slice, or was begun */
-    char *key;
-    int in, out;   /* -1: none */
-    uint64_t at, end;
-    EVP_MD_CTX *hash;
-    char temp[48]; /* name in .lineshaft; "": none */
-    bool cloned;
-    bool raced;    /* the key was taken while the content was written */
-    struct objstore_put put;
-    struct objstore_get get;
-    struct objstore_list list;
-    size_t told;
-    bool more;
-    objstore_deleted_fn *deleted;
-    void *deleted_arg;
-};
-
-static struct file_store *store_of(const struct file_op *op)
-{
-    return (struct file_store *) op->head.store;
-}
 
 static void wake(struct file_store *fs)
 {
@@ -148,12 +106,10 @@ static int64_t file_due(const struct objstore *store)
 
 static char *file_uri(const struct objstore *store, const char *key)
 {
-    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/!$&'()*+,;=:@";
     struct buf uri = {0};
     char *path = xasprintf("%s/%s", ((const struct file_store *) store)->root, key);
     buf_addf(&uri, "file://");
-    for (const char *c = path; *c; c++)
-        buf_addf(&uri, strchr(PLAIN, *c) ? "%c" : "%%%02X", (unsigned char) *c);
+    uri_encode(&uri, path, "/!$&'()*+,;=:@");
     free(path);
     buf_text(&uri);
     return (char *) uri.data;
@@ -188,7 +144,7 @@ static int file_file(struct objstore *store, const char *key, struct objstore_ob
 
 /* ---- operations: their life ---- */
 
-static struct file_op *op_new(struct objstore *store, const char *key, enum step step)
+struct file_op *file_op_new(struct objstore *store, const char *key, enum step step)
 {
     struct file_store *fs = (struct file_store *) store;
     struct file_op *op = xcalloc(1, sizeof *op);
@@ -201,10 +157,10 @@ static struct file_op *op_new(struct objstore *store, const char *key, enum step
     return op;
 }
 
-static void close_out(struct file_op *op)
+void file_op_close_out(struct file_op *op)
 {
     if (op->temp[0])
-        unlinkat(store_of(op)->own_fd, op->temp, 0);
+        unlinkat(file_store_of(op)->own_fd, op->temp, 0);
     if (op->out >= 0)
         close(op->out);
     op->temp[0] = '\0';
@@ -214,7 +170,7 @@ static void close_out(struct file_op *op)
 static void file_stop(struct objstore_op *head)
 {
     struct file_op *op = (struct file_op *) head;
-    close_out(op);
+    file_op_close_out(op);
     if (op->in >= 0)
         close(op->in);
     op->in = -1;
@@ -235,236 +191,12 @@ static void file_resume(struct objstore_op *op)
     wake((struct file_store *) op->store);
 }
 
-/* ---- put ---- */
-
-static void put_fail(struct file_op *op, const struct ls_error *err)
-{
-    objstore_op_over(&op->head);
-    op->put.end(op->put.arg, NULL, false, err);
-}
-
-static void put_done(struct file_op *op, int fd, bool already_there)
-{
-    struct objstore_object object;
-    struct stat st;
-    struct ls_error err;
-    if (fstat(fd, &st)) {
-        folder_error(&err, op->key, "cannot look at it");
-        put_fail(op, &err);
-        return;
-    }
-    folder_object(fd, &st, op->key, &object);
-    snprintf(object.sha256, sizeof object.sha256, "%s", op->put.sha256); /* also where nothing can be noted at files */
-    objstore_op_over(&op->head);
-    op->put.end(op->put.arg, &object, already_there, NULL);
-}
-
-static struct objstore_op *file_put(struct objstore *store, const struct objstore_put *put, struct ls_error *err)
-{
-    struct stat st;
-    int in = open(put->file, O_RDONLY | O_CLOEXEC);
-    if (in < 0 || fstat(in, &st) || !S_ISREG(st.st_mode) || (uint64_t) st.st_size != put->size) {
-        int number = errno;
-        error_set(err, "SYSTEM", "%.300s cannot be stored: %s", put->file,
-                  in < 0 ? strerror(number) : "it is no file of the size that was told");
-        if (err)
-            err->again = in < 0 && (number == EMFILE || number == ENFILE || number == ENOMEM);
-        if (in >= 0)
-            close(in);
-        return NULL;
-    }
-    struct file_op *op = op_new(store, put->key, STEP_LOOK);
-    op->in = in;
-    op->end = put->size;
-    op->put = *put;
-    op->put.content_type = xstrdup(put->content_type);
-    op->put.key = op->put.file = op->put.journal = NULL; /* the caller's, and not needed again */
-    op->hash = EVP_MD_CTX_new();
-    return &op->head;
-}
-
-static bool hash_is(const struct file_op *op, char found[65])
-{
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    EVP_DigestFinal_ex(op->hash, digest, &len);
-    for (unsigned i = 0; i < 32; i++)
-        snprintf(found + (size_t) 2 * i, 3, "%02x", digest[i]);
-    return strcmp(found, op->put.sha256) == 0;
-}
-
-static void conflict(struct file_op *op)
-{
-    struct ls_error err;
-    error_set(&err, "CONFLICT", "%.300s: another content has this key; it was not replaced", op->key);
-    put_fail(op, &err);
-}
-
-static void begin_copy(struct file_op *op)
-{
-    struct file_store *fs = store_of(op);
-    struct ls_error err;
-    close_out(op);
-    do { /* in another container there may be a process with our number */
-        snprintf(op->temp, sizeof op->temp, "put-%d-%llu", getpid(), (unsigned long long) ++fs->serial);
-        op->out = openat(fs->own_fd, op->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    } while (op->out < 0 && errno == EEXIST);
-    if (op->out < 0 || flock(op->out, LOCK_EX | LOCK_NB)) {
-        folder_error(&err, op->key, "cannot make a file in " OBJSTORE_FILE_OWN);
-        if (op->out < 0)
-            op->temp[0] = '\0';
-        put_fail(op, &err);
-        return;
-    }
-    op->cloned = ioctl(op->out, FICLONE, op->in) == 0; /* the blocks are shared; they are read and hashed all the same */
-    EVP_DigestInit_ex(op->hash, EVP_sha256(), NULL);
-    op->at = 0;
-    op->step = STEP_COPY;
-}
-
-/* What has the key now? */
-static void put_look(struct file_op *op)
-{
-    struct objstore_object there;
-    struct stat st;
-    struct ls_error err;
-    int fd = folder_open(store_of(op)->root_fd, op->key, &st, &err);
-    if (fd < 0 && strcmp(err.name, "NOT_FOUND") != 0) {
-        put_fail(op, &err);
-    } else if (fd < 0 && op->raced) { /* a folder or a link, which is no object */
-        conflict(op);
-    } else if (fd < 0) {
-        begin_copy(op);
-    } else {
-        folder_object(fd, &st, op->key, &there);
-        bool same = there.size == op->end && strcmp(there.sha256, op->put.sha256) == 0;
-        bool unknown = there.size == op->end && !there.sha256[0];
-        close_out(op);
-        op->out = fd;
-        if (same)
-            put_done(op, fd, true);
-        else if (op->put.replace)
-            begin_copy(op);
-        else if (unknown) { /* written by someone else: only its bytes can tell */
-            EVP_DigestInit_ex(op->hash, EVP_sha256(), NULL);
-            op->at = 0;
-            op->step = STEP_COMPARE;
-        } else
-            conflict(op);
-    }
-}
-
-/* Hashes the next slice of `fd`, and writes it to `out` unless that is -1: 1 at the end, 0 to go on, -1 with errno. */
-static int hash_slice(struct file_op *op, int fd, int out)
-{
-    char *piece = store_of(op)->piece;
-    for (int i = 0; i < SLICE_PIECES && op->at < op->end; i++) {
-        size_t want = op->end - op->at < OBJSTORE_PIECE_BYTES ? (size_t) (op->end - op->at) : OBJSTORE_PIECE_BYTES;
-        ssize_t got = pread(fd, piece, want, (off_t) op->at);
-        if (got <= 0) {
-            errno = got < 0 ? errno : ENODATA;
-            return -1;
-        }
-        EVP_DigestUpdate(op->hash, piece, (size_t) got);
-        for (ssize_t done = 0, n; out >= 0 && done < got; done += n)
-            if ((n = pwrite(out, piece + done, (size_t) (got - done), (off_t) op->at + done)) < 0)
-                return -1;
-        uint64_t before = op->at / WRITE_OUT_BYTES;
-        op->at += (uint64_t) got;
-        if (out >= 0 && op->at / WRITE_OUT_BYTES > before)
-            sync_file_range(out, (off_t) (before * WRITE_OUT_BYTES), (off_t) WRITE_OUT_BYTES,
-                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
-    }
-    return op->at == op->end;
-}
-
-static void put_compare(struct file_op *op)
-{
-    char found[65];
-    struct ls_error err;
-    int rc = hash_slice(op, op->out, -1);
-    if (rc < 0) {
-        folder_error(&err, op->key, "cannot read what has the key");
-        put_fail(op, &err);
-    } else if (rc && hash_is(op, found)) {
-        put_done(op, op->out, true);
-    } else if (rc) {
-        conflict(op);
-    }
-}
-
-/* Moves the finished file to its place: 0; 1: somebody took the key meanwhile; -1. */
-static int place(struct file_op *op, struct ls_error *err)
-{
-    struct file_store *fs = store_of(op);
-    const char *leaf;
-    int parent = folder_parent(fs->root_fd, op->key, true, &leaf, err);
-    if (parent < 0) {
-        folder_prune_way(fs->root_fd, op->key);
-        return -1;
-    }
-    int rc = op->put.replace ? renameat(fs->own_fd, op->temp, parent, leaf)
-                             : renameat2(fs->own_fd, op->temp, parent, leaf, RENAME_NOREPLACE);
-    if (rc && !op->put.replace && (errno == EINVAL || errno == ENOSYS)) { /* a file system without it */
-        rc = linkat(fs->own_fd, op->temp, parent, leaf, 0);
-        if (rc == 0)
-            unlinkat(fs->own_fd, op->temp, 0);
-    }
-    if (rc && errno == EISDIR) {
-        error_set(err, "CONFLICT", "%.300s: there are objects below this key, and in a folder it cannot be both", op->key);
-    } else if (rc && errno == EEXIST && !op->put.replace) {
-        rc = 1;
-    } else if (rc || fsync(parent)) {
-        rc = folder_error(err, op->key, "cannot move it to its place");
-    } else {
-        op->temp[0] = '\0';
-    }
-    close(parent);
-    if (rc)
-        folder_prune_way(fs->root_fd, op->key);
-    return rc;
-}
-
-static void put_copy(struct file_op *op)
-{
-    struct ls_error err;
-    char found[65];
-    int rc = hash_slice(op, op->in, op->cloned ? -1 : op->out);
-    if (rc < 0) {
-        folder_error(&err, op->key, "cannot write it");
-        put_fail(op, &err);
-        return;
-    }
-    if (op->put.progress)
-        op->put.progress(op->put.arg, op->at);
-    if (!rc || op->head.over)
-        return;
-    if (!hash_is(op, found)) {
-        error_set(&err, "CORRUPT", "%.200s: the content is not what was announced: its sha256 is %s, not %s", op->key, found,
-                  op->put.sha256);
-        put_fail(op, &err);
-        return;
-    }
-    folder_mark(op->out, op->key, op->put.sha256, op->put.content_type);
-    rc = fsync(op->out) ? folder_error(&err, op->key, "cannot sync it") : place(op, &err);
-    if (rc < 0 && strcmp(err.name, "NOT_FOUND") == 0)
-        err.again = true; /* another process took away the folder that had become empty */
-    if (rc < 0)
-        put_fail(op, &err);
-    else if (rc == 0)
-        put_done(op, op->out, false);
-    else {
-        op->raced = true;
-        op->step = STEP_LOOK; /* the same content, perhaps */
-    }
-}
-
 /* ---- get, list, delete ---- */
 
 static struct objstore_op *file_get(struct objstore *store, const struct objstore_get *get, struct ls_error *err)
 {
     (void) err; /* what goes wrong is told by `end` */
-    struct file_op *op = op_new(store, get->key, STEP_GET);
+    struct file_op *op = file_op_new(store, get->key, STEP_GET);
     op->get = *get;
     op->get.key = NULL;
     return &op->head;
@@ -482,7 +214,7 @@ static bool get_open(struct file_op *op)
     struct objstore_object object;
     struct stat st;
     struct ls_error err;
-    op->in = folder_open(store_of(op)->root_fd, op->key, &st, &err);
+    op->in = folder_open(file_store_of(op)->root_fd, op->key, &st, &err);
     if (op->in < 0) {
         get_over(op, &err);
         return false;
@@ -498,11 +230,11 @@ static bool get_open(struct file_op *op)
 
 static void get_slice(struct file_op *op)
 {
-    char *piece = store_of(op)->piece;
+    char *piece = file_store_of(op)->piece;
     struct ls_error err;
     if (op->in < 0 && !get_open(op))
         return;
-    for (int i = 0; i < SLICE_PIECES && op->at < op->end && !op->head.paused; i++) {
+    for (int i = 0; i < FILE_SLICE_PIECES && op->at < op->end && !op->head.paused; i++) {
         size_t want = op->end - op->at < OBJSTORE_PIECE_BYTES ? (size_t) (op->end - op->at) : OBJSTORE_PIECE_BYTES;
         ssize_t got = pread(op->in, piece, want, (off_t) op->at);
         if (got <= 0) {
@@ -523,7 +255,7 @@ static void get_slice(struct file_op *op)
 static struct objstore_op *file_list(struct objstore *store, const struct objstore_list *list, struct ls_error *err)
 {
     (void) err;
-    struct file_op *op = op_new(store, list->prefix, STEP_LIST);
+    struct file_op *op = file_op_new(store, list->prefix, STEP_LIST);
     op->list = *list;
     op->list.prefix = NULL;
     op->list.after = list->after ? xstrdup(list->after) : NULL;
@@ -546,7 +278,7 @@ static void list_all(struct file_op *op)
     struct ls_error err;
     const struct folder_list list = {.prefix = op->key, .after = op->list.after, .recursive = op->list.recursive,
                                      .arg = op, .entry = tell};
-    int rc = folder_list(store_of(op)->root_fd, &list, &err);
+    int rc = folder_list(file_store_of(op)->root_fd, &list, &err);
     if (op->head.over)
         return;
     objstore_op_over(&op->head);
@@ -557,7 +289,7 @@ static struct objstore_op *file_remove(struct objstore *store, const char *key, 
                                        struct ls_error *err)
 {
     (void) err;
-    struct file_op *op = op_new(store, key, STEP_REMOVE);
+    struct file_op *op = file_op_new(store, key, STEP_REMOVE);
     op->deleted = end;
     op->deleted_arg = arg;
     return &op->head;
@@ -566,7 +298,7 @@ static struct objstore_op *file_remove(struct objstore *store, const char *key, 
 static void remove_it(struct file_op *op)
 {
     struct ls_error err;
-    int rc = folder_remove(store_of(op)->root_fd, op->key, &err);
+    int rc = folder_remove(file_store_of(op)->root_fd, op->key, &err);
     objstore_op_over(&op->head);
     op->deleted(op->deleted_arg, rc ? &err : NULL);
 }
@@ -574,7 +306,7 @@ static void remove_it(struct file_op *op)
 /* ---- the loop ---- */
 
 static void (*const STEPS[])(struct file_op *op) = {
-    [STEP_LOOK] = put_look, [STEP_COMPARE] = put_compare, [STEP_COPY] = put_copy,
+    [STEP_LOOK] = file_put_look, [STEP_COMPARE] = file_put_compare, [STEP_COPY] = file_put_copy,
     [STEP_GET] = get_slice, [STEP_LIST] = list_all, [STEP_REMOVE] = remove_it,
 };
 

@@ -1,12 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #ifndef NODES_KIT_OBJSTORE_FILE_H
 #define NODES_KIT_OBJSTORE_FILE_H
+#include <openssl/evp.h>
 #include <sys/stat.h>
 
 #include "nodes/kit/objstore_private.h"
 
-/* The folder driver's way to files (objstore_file_path.c), for objstore_file.c: keys as paths below a folder's descriptor. No symbolic
- * link is ever followed. `name` in errors is the store as people know it, such as "file:/srv/artifacts". */
+/* What the files of the folder driver share. */
+
+#define FILE_SLICE_PIECES 4 /* of OBJSTORE_PIECE_BYTES, in a turn of the loop */
+
+struct file_store {
+    struct objstore head;
+    char *root; /* absolute */
+    int root_fd, own_fd, wake_fd;
+    uint32_t turn;
+    uint64_t serial; /* of temporary names */
+    char piece[OBJSTORE_PIECE_BYTES];
+};
+
+enum step { STEP_LOOK, STEP_COMPARE, STEP_COPY, STEP_GET, STEP_LIST, STEP_REMOVE };
+
+struct file_op {
+    struct objstore_op head;
+    enum step step;
+    uint32_t turn; /* in which it had its slice, or was begun */
+    char *key;
+    int in, out;   /* -1: none */
+    uint64_t at, end;
+    EVP_MD_CTX *hash;
+    char temp[48]; /* name in .lineshaft; "": none */
+    bool cloned;
+    bool raced;    /* the key was taken while the content was written */
+    struct objstore_put put;
+    struct objstore_get get;
+    struct objstore_list list;
+    size_t told;
+    bool more;
+    objstore_deleted_fn *deleted;
+    void *deleted_arg;
+};
+
+static inline struct file_store *file_store_of(const struct file_op *op)
+{
+    return (struct file_store *) op->head.store;
+}
+
+/* ---- objstore_file.c ---- */
+
+/* file_op_new begins an operation, without files. file_op_close_out closes `out` and takes the temporary file away. */
+struct file_op *file_op_new(struct objstore *store, const char *key, enum step step);
+void file_op_close_out(struct file_op *op);
+
+/* ---- objstore_file_put.c ---- */
+
+/* The driver's `put`, and its steps: what has the key now, whether that is the same content, the next slice. */
+struct objstore_op *file_put(struct objstore *store, const struct objstore_put *put, struct ls_error *err);
+void file_put_look(struct file_op *op);
+void file_put_compare(struct file_op *op);
+void file_put_copy(struct file_op *op);
+
+/* ---- objstore_file_path.c: keys as paths below a folder's descriptor. No symbolic link is ever followed. `name` in errors is the store
+ * as people know it, such as "file:/srv/artifacts". ---- */
 
 #define OBJSTORE_FILE_OWN ".lineshaft" /* in the folder: what is being written; no key begins with it */
 

@@ -23,7 +23,6 @@ struct s3_store {
     struct http_client *http;
     struct heap timers;
     int64_t clock_offset_s;         /* the store's clock less ours */
-    bool clock_set;                 /* by an answer */
     LIST_HEAD(, s3_errand) errands; /* abandoned uploads, removed probes */
     LIST_HEAD(, s3_put) hashing;    /* puts that have a piece of their file to hash before anything is sent */
     struct s3_probe *probe;         /* under way */

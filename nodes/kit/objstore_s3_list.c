@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "lib/error.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 
 #define PAGE_MAX 1000
@@ -100,24 +101,6 @@ static void on_element(void *arg, const char *path, const char *text)
         add(list);
 }
 
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* As in a form: Amazon writes a blank as "+". */
-static void url_decode(char *text)
-{
-    char *out = text;
-    for (; *text; text++) {
-        int high = *text == '%' ? hex_value(text[1]) : -1, low = high >= 0 ? hex_value(text[2]) : -1;
-        *out++ = low >= 0 ? (char) (high << 4 | low) : *text == '+' ? ' ' : *text;
-        if (low >= 0)
-            text += 2;
-    }
-    *out = 0;
-}
-
 static int by_key(const void *a, const void *b)
 {
     return strcmp(((const struct entry *) a)->key, ((const struct entry *) b)->key);
@@ -153,7 +136,7 @@ static bool tell_page(struct s3_list *list)
         struct entry *e = &list->entries[i];
         size_t len;
         if (list->encoded)
-            url_decode(e->key);
+            uri_decode(e->key, strlen(e->key), true, NULL); /* as in a form: Amazon writes a blank as "+" */
         len = strlen(e->key);
         memmove(e->key, e->key + (prefix < len ? prefix : len), len - (prefix < len ? prefix : len) + 1);
     }

@@ -9,8 +9,8 @@
 #include <strings.h>
 
 #include "lib/error.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
-#include "nodes/kit/sigv4.h"
 
 #define REGION "us-east-1"
 #define PARALLEL 4
@@ -293,7 +293,7 @@ char *s3_config_path(const struct s3_config *config, const char *key)
     char *plain = key ? xasprintf("/%s%s%s%s", config->virtual_host ? "" : config->bucket,
                                   config->virtual_host ? "" : "/", config->prefix, key)
                       : xasprintf("/%s", config->virtual_host ? "" : config->bucket);
-    char *encoded = sigv4_encode(plain, true);
+    char *encoded = uri_encoded(plain, "/");
     free(plain);
     return encoded;
 }

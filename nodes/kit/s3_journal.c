@@ -12,29 +12,12 @@
 
 #include "lib/buf.h"
 #include "lib/error.h"
+#include "lib/file.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
-#include "nodes/kit/sigv4.h"
 
 #define MAGIC "lineshaft-upload 1 "
 #define FILE_BYTES_MAX (8u << 20) /* 10,000 parts of 200 bytes are 2 MB */
-
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static char *decode(const char *text)
-{
-    char *plain = xstrdup(text), *out = plain;
-    for (; *text; text++) {
-        bool escaped = *text == '%' && hex_value(text[1]) >= 0 && hex_value(text[2]) >= 0;
-        *out++ = escaped ? (char) (hex_value(text[1]) << 4 | hex_value(text[2])) : *text;
-        if (escaped)
-            text += 2;
-    }
-    *out = 0;
-    return plain;
-}
 
 static int failed(const struct s3_journal *j, const char *doing, struct ls_error *err)
 {
@@ -69,7 +52,7 @@ static bool read_head(struct s3_journal *j, const char *line)
         !line[at] || !j->part_bytes)
         return false;
     snprintf(j->sha256, sizeof j->sha256, "%s", hash);
-    j->key = decode(line + at);
+    j->key = uri_decoded(line + at);
     return true;
 }
 
@@ -80,7 +63,7 @@ static void read_lines(struct s3_journal *j, char *text)
         return;
     while ((line = strsep(&rest, "\n"))) {
         if (strncmp(line, "upload ", 7) == 0 && line[7] && !j->upload)
-            j->upload = decode(line + 7);
+            j->upload = uri_decoded(line + 7);
         else if (strncmp(line, "creating ", 9) == 0)
             j->creating_ms = strtoll(line + 9, NULL, 10);
         else if (strcmp(line, "complete") == 0)
@@ -98,14 +81,9 @@ int s3_journal_load(struct s3_journal *j, const char *path, struct ls_error *err
     j->fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
     if (j->fd < 0)
         return errno == ENOENT ? 0 : failed(j, "open", err);
-    for (ssize_t got = 1; got > 0 && text.len < FILE_BYTES_MAX;) {
-        buf_reserve(&text, 65536);
-        got = read(j->fd, text.data + text.len, 65536);
-        if (got < 0) {
-            buf_fini(&text);
-            return failed(j, "read", err);
-        }
-        text.len += (size_t) got;
+    if (file_read(j->fd, FILE_BYTES_MAX, &text) && errno != EFBIG) {
+        buf_fini(&text);
+        return failed(j, "read", err);
     }
     uint8_t *end = text.len ? memrchr(text.data, '\n', text.len) : NULL;
     text.len = end ? (size_t) (end - text.data) + 1 : 0;
@@ -139,7 +117,7 @@ int s3_journal_begin(struct s3_journal *j, struct ls_error *err)
     j->fd = open(j->path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     if (j->fd < 0)
         return failed(j, "create", err);
-    char *key = sigv4_encode(j->key, true);
+    char *key = uri_encoded(j->key, "/");
     char *text = xasprintf(MAGIC "%" PRIu64 " %s %" PRIu64 " %s\ncreating %" PRId64 "\n", j->size, j->sha256,
                            j->part_bytes, key, j->creating_ms);
     int result = append(j, text, err);
@@ -150,7 +128,7 @@ int s3_journal_begin(struct s3_journal *j, struct ls_error *err)
 
 int s3_journal_upload(struct s3_journal *j, struct ls_error *err)
 {
-    char *upload = sigv4_encode(j->upload, false), *line = xasprintf("upload %s\n", upload);
+    char *upload = uri_encoded(j->upload, ""), *line = xasprintf("upload %s\n", upload);
     int result = append(j, line, err);
     free(line);
     free(upload);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "lib/buf.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
@@ -99,22 +100,7 @@ static void add_names(struct buf *out, const struct header *headers, size_t coun
         buf_addf(out, "%s%s", i ? ";" : "", headers[i].name);
 }
 
-/* ---- URLs ---- */
-
-char *sigv4_encode(const char *text, bool keep_slash)
-{
-    struct buf out = {0};
-    buf_reserve(&out, 1);
-    for (const unsigned char *c = (const unsigned char *) text; *c; c++) {
-        bool plain = (*c < 0x80 && isalnum(*c)) || strchr("-._~", *c) || (keep_slash && *c == '/');
-        if (plain)
-            buf_add_byte(&out, *c);
-        else
-            buf_addf(&out, "%%%02X", *c);
-    }
-    buf_text(&out);
-    return (char *) out.data;
-}
+/* ---- the query ---- */
 
 static int by_text(const void *a, const void *b)
 {
@@ -130,7 +116,7 @@ char *sigv4_query(const struct sigv4_pair *pairs)
         count++;
     char **encoded = xcalloc(count + 1, sizeof *encoded);
     for (; i < count; i++) {
-        char *name = sigv4_encode(pairs[i].name, false), *value = sigv4_encode(pairs[i].value, false);
+        char *name = uri_encoded(pairs[i].name, ""), *value = uri_encoded(pairs[i].value, "");
         encoded[i] = xasprintf("%s\001%s", name, value);
         free(name);
         free(value);

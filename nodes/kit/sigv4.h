@@ -30,14 +30,11 @@ struct sigv4_signer {
 struct sigv4_request {
     const char *method;
     const char *host;    /* as the Host header has it: with the port unless it is the scheme's own */
-    const char *path;    /* by sigv4_encode, begins with "/" */
+    const char *path;    /* encoded once (uri_encoded), begins with "/" */
     const char *query;   /* by sigv4_query; "" for none */
     const char *payload; /* the body's SHA-256 in hex, or SIGV4_UNSIGNED */
     int64_t at_s;        /* since 1970 */
 };
-
-/* sigv4_encode: every byte but A-Z a-z 0-9 - . _ ~ as %XX, and "/" too unless keep_slash. The caller's to free. */
-char *sigv4_encode(const char *text, bool keep_slash);
 
 struct sigv4_pair {
     const char *name, *value;

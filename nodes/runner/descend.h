@@ -4,13 +4,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Processes by what /proc says of them. */
-
 /* descend_signal sends `signal` to all descendants of `root`, whatever their group or session, but not to those in `spare`
  * and what descends from them. Returns how many there were, the dead that wait for their parent not counted. */
 size_t descend_signal(pid_t root, int signal, const pid_t *spare, size_t spare_count);
-
-/* descend_marked sends `signal` to every process whose environment holds the entry "NAME=VALUE"; returns how many there were. */
-size_t descend_marked(const char *entry, int signal);
 
 #endif

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "lib/logger.h"
+#include "lib/proc.h"
 #include "lib/xmem.h"
-#include "nodes/runner/descend.h"
 #include "nodes/runner/runner.h"
 
 #define LOOK_EVERY_MS 50
@@ -30,7 +30,7 @@ static bool is_free(const char *path)
 static bool has_orphans(const struct try *try)
 {
     char *mark = xasprintf("LINESHAFT_TRY=%s", try->id);
-    size_t left = descend_marked(mark, SIGKILL);
+    size_t left = proc_signal_marked(mark, strlen(mark) + 1, SIGKILL);
     free(mark);
     return left > 0;
 }

@@ -3,13 +3,12 @@
 #include "nodes/runner/outputs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/buf.h"
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/utf8.h"
 
 #define KEY_BYTES_MAX 200
@@ -91,27 +90,17 @@ json_t *outputs_parse(const char *text, size_t len, struct ls_error *err)
 json_t *outputs_read(const char *path, struct ls_error *err)
 {
     struct buf text = {0};
-    ssize_t got = 1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* whatever the command put there */
-    if (fd < 0 && errno == ENOENT)
-        return json_object();
-    if (fd < 0)
-        return error_set(err, "OUTPUTS", "cannot read the outputs: %s", strerror(errno)), NULL;
-    while (got > 0 && text.len <= OUTPUTS_BYTES_MAX) {
-        buf_reserve(&text, 65536);
-        got = read(fd, text.data + text.len, 65536);
-        text.len += got > 0 ? (size_t) got : 0;
-    }
-    close(fd);
     json_t *outputs = NULL;
-    if (got < 0)
-        error_set(err, "OUTPUTS", "cannot read the outputs: %s", strerror(errno));
-    else if (text.len > OUTPUTS_BYTES_MAX)
+    if (file_load_regular(path, OUTPUTS_BYTES_MAX, &text) == 0) /* whatever the command put there */
+        outputs = outputs_parse((const char *) text.data, text.len, err);
+    else if (errno == ENOENT)
+        outputs = json_object();
+    else if (errno == EFBIG)
         error_set(err, "OUTPUTS",
                   "the outputs are larger than %zu bytes: hand on the place of large results, not their bytes",
                   OUTPUTS_BYTES_MAX);
     else
-        outputs = outputs_parse((const char *) text.data, text.len, err);
+        error_set(err, "OUTPUTS", "cannot read the outputs: %s", file_problem(errno));
     buf_fini(&text);
     return outputs;
 }

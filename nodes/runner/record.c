@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/file.h"
 #include "lib/json.h"
 #include "lib/logger.h"
 #include "lib/xmem.h"
@@ -107,15 +108,7 @@ int record_open(struct try *try, struct ls_error *err)
 static char *read_text(const char *path)
 {
     struct buf text = {0};
-    ssize_t got = 1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && got > 0 && text.len < RECORD_BYTES_MAX) {
-        buf_reserve(&text, 4096);
-        got = read(fd, text.data + text.len, 4096);
-        text.len += got > 0 ? (size_t) got : 0;
-    }
-    if (fd >= 0)
-        close(fd);
+    file_load(path, RECORD_BYTES_MAX, &text); /* what cannot be read is as an empty one */
     char *copy = xstrdup(buf_text(&text));
     buf_fini(&text);
     return copy;

@@ -11,7 +11,6 @@
 #include "lib/xmem.h"
 #include "nodes/runner/runner.h"
 
-#define BODY_ROOM 8192 /* of an end, besides its outputs */
 #define BODY_MAX_DEFAULT ((size_t) 1 << 20)
 
 static void begin_body(struct buf *body, const struct try *try)

@@ -193,7 +193,7 @@ static int open_bus(struct runner *r, struct ls_error *err)
     static const char *const CANCEL[] = {"task.cancel", NULL};
     const struct ls_subscription sub = {.topics = CANCEL, .from.kind = LS_FROM_NEW};
     r->url = xstrdup(ls_client_url(node_client(r->node)));
-    return ls_subscribe(node_client(r->node), &sub, on_cancel, r, err) ? 0 : -1;
+    return ls_subscribe(node_client(r->node), &sub, on_cancel, r, err) ? log_serve(r, err) : -1;
 }
 
 static int on_open(void *self, struct node *node, const void *options, struct ls_error *err)

@@ -14,7 +14,7 @@
 
 /* The kind `runner`, from docs/nodes/task-run.md. runner.c: the node. claim.c: the scheduler's word. try.c: a try's life.
  * hands.c: the keepers, from this side. report.c: events. log.c, outputs.c, plan.c: a command's output, results and start.
- * record.c, leftovers.c: what a former process left. retain.c: old logs go. */
+ * record.c, leftovers.c: what a former process left. retain.c: old logs go. log_ask.c: logs for those elsewhere. */
 
 struct runner;
 struct try;
@@ -202,5 +202,8 @@ void runner_on_ready(struct runner *r);
 
 /* retain.c */
 void retain_sweep(struct runner *r);
+
+/* log_ask.c: log_serve offers the request task.log.MEMBER */
+int log_serve(struct runner *r, struct ls_error *err);
 
 #endif

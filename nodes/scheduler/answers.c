@@ -3,8 +3,10 @@
  * there is credit. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/error.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 #include "nodes/scheduler/scheduler.h"
 
@@ -110,32 +112,15 @@ void answers_cancelled(struct ls_call *call)
 
 /* ---- in ---- */
 
-static int hex_of(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* Percent-encoding (RFC 3986, 2.1); in a query a plus is a space. Text that is not UTF-8 is left out. */
+/* In a query a plus is a space. Text that is not UTF-8 is left out. */
 static void put_decoded(json_t *into, const char *key, struct ls_slice text, bool query)
 {
-    struct buf out = {0};
-    for (size_t i = 0; i < text.len; i++) {
-        bool escape =
-            text.data[i] == '%' && text.len - i > 2 && hex_of(text.data[i + 1]) >= 0 && hex_of(text.data[i + 2]) >= 0;
-        if (escape) {
-            buf_add_byte(&out, (uint8_t) (hex_of(text.data[i + 1]) * 16 + hex_of(text.data[i + 2])));
-            i += 2;
-        } else {
-            buf_add_byte(&out, query && text.data[i] == '+' ? ' ' : (uint8_t) text.data[i]);
-        }
-    }
-    json_t *value = json_stringn(buf_text(&out), out.len);
+    char *plain = xcalloc(1, text.len + 1);
+    memcpy(plain, text.data, text.len);
+    json_t *value = json_stringn(plain, uri_decode(plain, text.len, query, NULL));
     if (value)
         json_object_set_new(into, key, value);
-    buf_fini(&out);
+    free(plain);
 }
 
 /* a=1&b=2 */

@@ -180,6 +180,7 @@ void engine_close(struct engine *e)
     outbox_close(e);
     heap_fini(&e->wall);
     heap_fini(&e->mono);
+    map_fini(&e->definition_map);
     free(e->positions);
     free(e->seen);
 }

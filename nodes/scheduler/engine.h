@@ -33,6 +33,8 @@ struct try;
 
 /* A workflow's text, read; shared by the workflow and its runs. */
 struct definition {
+    struct map *map; /* the engine's, in which it stands ... */
+    uint64_t key;    /* ... by the hash of the workflow's hash */
     LIST_ENTRY(definition) link;
     struct workflow_file *file;
     const struct workflow *workflow;
@@ -160,7 +162,6 @@ struct engine {
     struct db *db;                /* NULL: away */
     char id[LS_ID_SIZE];          /* of the database */
     int64_t next_run, next_event; /* numbers */
-    int64_t stored_run, stored_event;
     uint64_t order; /* of jobs that wait */
     bool connected;
     bool draining;    /* nothing new is begun */
@@ -169,6 +170,7 @@ struct engine {
     LIST_HEAD(, flow) flows;
     struct map flow_map, run_map, try_map; /* by XXH3 of ids; what is found is compared */
     LIST_HEAD(, definition) definitions;
+    struct map definition_map;
     struct run_list over; /* finished within this turn: freed after the commit */
 
     struct heap wall, mono; /* timers by the clock of the wall, and by the one that only goes forward */
@@ -385,6 +387,7 @@ void engine_event(struct engine *e, const char *pattern, const struct ls_event *
 struct position {
     char *pattern, *stream;
     uint64_t next;
+    int64_t seen_us; /* when the last of its events was stored, or when it began at the end; 0: it begins at the first */
     bool dirty, gone; /* gone: to be removed */
 };
 struct positions {
@@ -393,7 +396,7 @@ struct positions {
     char *broker;
     bool broker_dirty;
 };
-void position_set(struct engine *e, const char *pattern, struct ls_slice stream, uint64_t next);
+void position_set(struct engine *e, const char *pattern, struct ls_slice stream, uint64_t next, int64_t seen_us);
 const struct position *position_find(const struct engine *e, const char *pattern, const char *stream);
 bool position_known(const struct engine *e, const char *pattern); /* in any stream */
 void position_drop(struct engine *e, const char *pattern);

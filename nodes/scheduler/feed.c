@@ -4,6 +4,7 @@
  * files may change the patterns at any time. A new pattern begins at the end of each stream. */
 #include <stdlib.h>
 
+#include "lib/clock.h"
 #include "lib/logger.h"
 #include "lib/mp.h"
 #include "lib/wire.h"
@@ -101,9 +102,10 @@ static void subscribe(struct scheduler *s, const char *pattern, const struct str
     bool known = position_known(e, pattern);
     for (size_t i = 0; i < count; i++) {
         if (!position_find(e, pattern, streams[i].name))
-            position_set(e, pattern, ls_str(streams[i].name), known ? streams[i].first : streams[i].next);
-        places[i] =
-            (struct ls_position){.stream = streams[i].name, .next = position_find(e, pattern, streams[i].name)->next};
+            position_set(e, pattern, ls_str(streams[i].name), known ? streams[i].first : streams[i].next,
+                         known ? 0 : clock_wall_us());
+        const struct position *p = position_find(e, pattern, streams[i].name);
+        places[i] = (struct ls_position){.stream = streams[i].name, .next = p->next, .seen_us = p->seen_us};
     }
     const char *topics[] = {pattern, NULL};
     const struct ls_subscription options = {.topics = topics, .positions = places, .position_count = count};

@@ -8,8 +8,10 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "lib/logger.h"
+#include "lib/map.h"
 #include "lib/xmem.h"
 #include "nodes/scheduler/scheduler.h"
 
@@ -34,6 +36,7 @@ struct files {
     struct timer quiet;
     struct entry *entries; /* in the order of the folders, sorted in each */
     size_t count, room;
+    struct map by_path; /* index_entry */
     json_t *problems; /* of folders, and of ids that two files have */
 };
 
@@ -112,12 +115,21 @@ static void load(struct scheduler *s, struct entry *entry)
     diag_list_fini(&diags);
 }
 
+static uint64_t hash_of(const char *text)
+{
+    return XXH3_64bits(text, strlen(text));
+}
+
 static struct entry *find(struct files *f, const char *path)
 {
-    for (size_t i = 0; i < f->count; i++)
-        if (strcmp(f->entries[i].path, path) == 0)
-            return &f->entries[i];
-    return NULL;
+    size_t number = (uintptr_t) map_get(&f->by_path, hash_of(path));
+    return number ? &f->entries[number - 1] : NULL;
+}
+
+/* by_path: the number of an entry, from 1 on, by the hash of its path. */
+static void index_entry(struct files *f, size_t i)
+{
+    map_put(&f->by_path, hash_of(f->entries[i].path), (void *) (i + 1)); // NOLINT: a number, not an address
 }
 
 static bool same(const struct entry *entry, const struct stat *st)
@@ -137,6 +149,7 @@ static void look_at(struct scheduler *s, const char *path)
         f->entries = xgrow(f->entries, &f->room, f->count + 1, sizeof *f->entries);
         entry = &f->entries[f->count++];
         *entry = (struct entry){.path = xstrdup(path), .size = -1};
+        index_entry(f, f->count - 1);
     }
     entry->present = true;
     if (stat(path, &st) == 0 && same(entry, &st))
@@ -155,7 +168,10 @@ static void watch_tree(const struct files *f, const char *path, int depth)
     struct dirent *item;
     if (!dir)
         return;
-    inotify_add_watch(f->fd, path, EVENTS);
+    if (inotify_add_watch(f->fd, path, EVENTS) < 0 && errno == ENOSPC)
+        logger_put(LEVEL_WARN, "inotify",
+                   "the system watches no more folders (sysctl fs.inotify.max_user_watches): changes here count after a restart",
+                   "folder=%s", path);
     while ((item = readdir(dir)) != NULL) {
         if (item->d_name[0] == '.' || (item->d_type != DT_DIR && item->d_type != DT_LNK && item->d_type != DT_UNKNOWN))
             continue;
@@ -189,6 +205,14 @@ static void watch(const struct files *f, const char *path)
 
 /* ---- all of them ---- */
 
+static void keep_below(struct files *f, const char *root)
+{
+    size_t len = strlen(root);
+    for (size_t i = 0; i < f->count; i++)
+        if (strncmp(f->entries[i].path, root, len) == 0 && (f->entries[i].path[len] == '/' || root[len - 1] == '/'))
+            f->entries[i].present = true;
+}
+
 static void read_root(struct scheduler *s, const char *root)
 {
     struct files *f = s->files;
@@ -196,9 +220,13 @@ static void read_root(struct scheduler *s, const char *root)
     char **paths = NULL;
     watch(f, root);
     if (workflow_folder(root, &paths, &err)) {
+        bool gone = access(root, F_OK) != 0;
         json_array_append_new(f->problems, problem(root, "file-unreadable", err.text,
-                                                   "make the folder, or name another in the option `workflows`"));
-        logger_put(LEVEL_WARN, "workflows", err.text, "path=%s", root);
+                                                   gone ? "make the folder, or name another in the option `workflows`"
+                                                        : "until it can be read, the workflows that were read from it go on"));
+        logger_put(LEVEL_WARN, "workflows", err.text, "path=%s kept=%s", root, gone ? "nothing" : "what was read before");
+        if (!gone)
+            keep_below(f, root);
         return;
     }
     for (char **path = paths; *path; path++)
@@ -216,6 +244,9 @@ static void drop_absent(struct files *f)
             entry_free(&f->entries[i]);
     }
     f->count = kept;
+    map_fini(&f->by_path);
+    for (size_t i = 0; i < kept; i++)
+        index_entry(f, i);
 }
 
 static void read_all(struct scheduler *s)
@@ -245,33 +276,32 @@ static void revive(struct scheduler *s, struct entry *entry)
     free(hash);
 }
 
-static bool is_taken(struct files *f, struct definition *const *chosen, size_t count, const struct entry *entry)
+static bool is_taken(struct files *f, const struct definition *other, const struct entry *entry)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(chosen[i]->workflow->id, entry->good->workflow->id) != 0)
-            continue;
-        char *text = xasprintf("the workflow \"%s\" is in %s already: that one counts", chosen[i]->workflow->id,
-                               chosen[i]->file->path);
-        json_array_append_new(f->problems, problem(entry->path, "key-duplicate", text, "give it another `id`"));
-        logger_put(LEVEL_WARN, "workflow-twice", text, "file=%s", entry->path);
-        free(text);
-        return true;
-    }
-    return false;
+    if (!other)
+        return false;
+    char *text = xasprintf("the workflow \"%s\" is in %s already: that one counts", other->workflow->id, other->file->path);
+    json_array_append_new(f->problems, problem(entry->path, "key-duplicate", text, "give it another `id`"));
+    logger_put(LEVEL_WARN, "workflow-twice", text, "file=%s", entry->path);
+    free(text);
+    return true;
 }
 
 void files_tell(struct scheduler *s)
 {
     struct files *f = s->files;
     struct definition **chosen = xcalloc(f->count + 1, sizeof *chosen);
+    struct map by_id = {0}; /* hash of the id -> its definition */
     size_t count = 0;
     for (size_t i = 0; i < f->count; i++) {
         struct entry *entry = &f->entries[i];
         if (!entry->good && entry->broken)
             revive(s, entry);
-        if (entry->good && !is_taken(f, chosen, count, entry))
-            chosen[count++] = entry->good;
+        uint64_t id = entry->good ? hash_of(entry->good->workflow->id) : 0;
+        if (entry->good && !is_taken(f, map_get(&by_id, id), entry))
+            map_put(&by_id, id, chosen[count++] = entry->good);
     }
+    map_fini(&by_id);
     engine_definitions(&s->engine, chosen, count);
     json_t *problems = files_problems(s);
     *node_metric(s->node, METRIC_PROBLEMS) = (int64_t) json_array_size(problems);
@@ -319,6 +349,7 @@ void files_close(struct scheduler *s)
     for (size_t i = 0; i < f->count; i++)
         entry_free(&f->entries[i]);
     free(f->entries);
+    map_fini(&f->by_path);
     json_decref(f->problems);
     if (f->fd >= 0) {
         node_unwatch(s->node, f->fd);

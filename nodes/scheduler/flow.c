@@ -12,15 +12,17 @@
 #define IN_TIME_MS 60000 /* a tick that is no later than that was not missed */
 #define TICKS_MAX 64     /* made in one go */
 
+static uint64_t key_of(const char *text)
+{
+    return XXH3_64bits(text, strlen(text));
+}
+
 /* ---- definitions ---- */
 
 static struct definition *find_definition(const struct engine *e, const char *hash)
 {
-    struct definition *d;
-    LIST_FOREACH(d, &e->definitions, link)
-    if (strcmp(d->workflow->hash, hash) == 0)
-        return d;
-    return NULL;
+    struct definition *d = map_get(&e->definition_map, key_of(hash));
+    return d && strcmp(d->workflow->hash, hash) == 0 ? d : NULL;
 }
 
 struct definition *definition_add(struct engine *e, struct workflow_file **file)
@@ -33,6 +35,9 @@ struct definition *definition_add(struct engine *e, struct workflow_file **file)
     d = xcalloc(1, sizeof *d);
     d->file = *file;
     d->workflow = d->file->workflow;
+    d->map = &e->definition_map;
+    d->key = key_of(d->workflow->hash);
+    map_put(d->map, d->key, d);
     *file = NULL;
     LIST_INSERT_HEAD(&e->definitions, d, link);
     return d;
@@ -72,16 +77,12 @@ void definition_drop(struct definition *definition)
     if (!definition || --definition->users)
         return;
     LIST_REMOVE(definition, link);
+    map_remove(definition->map, definition->key);
     workflow_file_free(&definition->file);
     free(definition);
 }
 
 /* ---- workflows ---- */
-
-static uint64_t key_of(const char *id)
-{
-    return XXH3_64bits(id, strlen(id));
-}
 
 struct flow *flow_find(const struct engine *e, const char *id)
 {

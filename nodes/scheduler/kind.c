@@ -43,23 +43,23 @@ static const struct kind_metric METRICS[] = {
     [METRIC_TRIES_LOST] = {"tries_lost_total", "tries whose runner went away"},
     [METRIC_LATE_REPORTS] = {"late_reports_total", "reports of tries that were given up before"},
     [METRIC_TICKS] = {"ticks_total", "runs made by a schedule in time"},
-    [METRIC_TICK_LATE_MS] = {"tick_late_milliseconds_total", "sum over them of the time from the tick to the run"},
-    [METRIC_TASK_LAG_MS] = {"task_lag_milliseconds_total", "sum over tries of the time from met dependencies to a slot"},
+    [METRIC_TICK_LATE_MS] = {"tick_late_seconds_total", "sum over them of the time from the tick to the run"},
+    [METRIC_TASK_LAG_MS] = {"task_lag_seconds_total", "sum over tries of the time from met dependencies to a slot"},
     [METRIC_COMMITS] = {"commits_total", "transactions"},
     [METRIC_OUTBOX] = {"outbox", "events that the broker has not acknowledged"},
     {0}};
 
 static const struct kind_route ROUTES[] = {
-    {"GET", "/api/workflows", "scheduler.list", "workflows, and mistakes in their files", false},
-    {"PATCH", "/api/workflows/{workflow}", "scheduler.pause", "pause a workflow, or let it go on", false},
-    {"GET", "/api/workflows/{workflow}/next", "scheduler.next", "when a workflow runs next", false},
-    {"POST", "/api/workflows/{workflow}/runs", "scheduler.run", "start a run", false},
-    {"GET", "/api/workflows/{workflow}/runs", "scheduler.runs", "runs of a workflow, newest first", false},
-    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}", "scheduler.show", "a run and its tasks", false},
-    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/cancel", "scheduler.cancel", "stop a run", false},
-    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/clear", "scheduler.clear", "run tasks again", false},
+    {"GET", "/api/workflows", "scheduler.list", .summary = "workflows, and mistakes in their files"},
+    {"PATCH", "/api/workflows/{workflow}", "scheduler.pause", .summary = "pause a workflow, or let it go on"},
+    {"GET", "/api/workflows/{workflow}/next", "scheduler.next", .summary = "when a workflow runs next"},
+    {"POST", "/api/workflows/{workflow}/runs", "scheduler.run", .summary = "start a run"},
+    {"GET", "/api/workflows/{workflow}/runs", "scheduler.runs", .summary = "runs of a workflow, newest first"},
+    {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}", "scheduler.show", .summary = "a run and its tasks"},
+    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/cancel", "scheduler.cancel", .summary = "stop a run"},
+    {"POST", "/api/workflows/{workflow}/runs/{workflow_run_id}/clear", "scheduler.clear", .summary = "run tasks again"},
     {"GET", "/api/workflows/{workflow}/runs/{workflow_run_id}/tasks/{task}", "scheduler.explain",
-     "a task, and why it is in its state", false},
+     .summary = "a task, and why it is in its state"},
     {0}};
 /* clang-format on */
 

@@ -38,7 +38,12 @@
     "CREATE TABLE " S "lineshaft_scheduler_outbox (number BIGINT PRIMARY KEY, source TEXT NOT NULL, events TEXT NOT NULL);"
 /* clang-format on */
 
-const struct db_step STORE_STEPS[] = {{.sqlite = TABLES(""), .postgres = TABLES("lineshaft.")}};
+/* clang-format off */
+#define SEEN(S) "ALTER TABLE " S "lineshaft_trigger_position ADD COLUMN seen_us BIGINT NOT NULL DEFAULT 0;"
+/* clang-format on */
+
+const struct db_step STORE_STEPS[] = {{.sqlite = TABLES(""), .postgres = TABLES("lineshaft.")},
+                                      {.sqlite = SEEN(""), .postgres = SEEN("lineshaft.")}};
 const size_t STORE_STEP_COUNT = sizeof STORE_STEPS / sizeof STORE_STEPS[0];
 
 /* ---- values ---- */

@@ -143,7 +143,7 @@ void engine_event(struct engine *e, const char *pattern, const struct ls_event *
     }
     json_decref(scope);
     if (event->seq)
-        position_set(e, pattern, event->stream, event->seq + 1);
+        position_set(e, pattern, event->stream, event->seq + 1, event->ts_us);
 }
 
 /* ---- positions ---- */
@@ -187,12 +187,17 @@ static struct position *add(struct engine *e, const char *pattern, const char *s
     return &ps->items[ps->count++];
 }
 
-void position_set(struct engine *e, const char *pattern, struct ls_slice stream, uint64_t next)
+void position_set(struct engine *e, const char *pattern, struct ls_slice stream, uint64_t next, int64_t seen_us)
 {
     struct position *p = find(e, pattern, stream.data, stream.len);
     if (!p)
         p = add(e, pattern, stream.data, stream.len);
+    if (next <= p->next)
+        logger_put(LEVEL_WARN, "stream-anew", "the stream is an older copy, or began anew: new events in it trigger",
+                   "stream=%s pattern=%s seq=%llu position=%llu", p->stream, pattern, (unsigned long long) next - 1,
+                   (unsigned long long) p->next);
     p->next = next;
+    p->seen_us = seen_us;
     p->dirty = e->changed = true;
 }
 
@@ -223,8 +228,9 @@ void positions_void(struct engine *e, const char *broker)
 
 int positions_write(struct engine *e, struct ls_error *err)
 {
-    static const char SQL[] = "INSERT INTO lineshaft_trigger_position (pattern, stream, next_seq) VALUES ($1, $2, $3)"
-                              " ON CONFLICT (pattern, stream) DO UPDATE SET next_seq = excluded.next_seq";
+    static const char SQL[] = "INSERT INTO lineshaft_trigger_position (pattern, stream, next_seq, seen_us)"
+                              " VALUES ($1, $2, $3, $4) ON CONFLICT (pattern, stream) DO UPDATE"
+                              " SET next_seq = excluded.next_seq, seen_us = excluded.seen_us";
     static const char GO[] = "DELETE FROM lineshaft_trigger_position WHERE pattern = $1 AND stream = $2";
     struct positions *ps = e->positions;
     if (ps->broker_dirty && (db_queue(e->db, "DELETE FROM lineshaft_trigger_position", NULL, 0, err) ||
@@ -248,7 +254,8 @@ int positions_write(struct engine *e, struct ls_error *err)
     for (size_t i = 0; i < ps->count; i++) {
         struct position *p = &ps->items[i];
         if (p->dirty &&
-            db_queue(e->db, SQL, DB_VALUES(db_text(p->pattern), db_text(p->stream), db_int((int64_t) p->next)), err))
+            db_queue(e->db, SQL,
+                     DB_VALUES(db_text(p->pattern), db_text(p->stream), db_int((int64_t) p->next), db_int(p->seen_us)), err))
             return -1;
         p->dirty = false;
     }
@@ -259,13 +266,15 @@ static void on_position(void *arg, const struct db_row *r)
 {
     struct ls_slice pattern = db_get_text(r, 0), stream = db_get_text(r, 1);
     char *text = xstrndup(pattern.data, pattern.len);
-    add(arg, text, stream.data, stream.len)->next = (uint64_t) db_get_int(r, 2);
+    struct position *p = add(arg, text, stream.data, stream.len);
+    p->next = (uint64_t) db_get_int(r, 2);
+    p->seen_us = db_get_int(r, 3);
     free(text);
 }
 
 int positions_read(struct engine *e, struct ls_error *err)
 {
-    return db_run(e->db, "SELECT pattern, stream, next_seq FROM lineshaft_trigger_position", NULL, 0, on_position, e,
+    return db_run(e->db, "SELECT pattern, stream, next_seq, seen_us FROM lineshaft_trigger_position", NULL, 0, on_position, e,
                   err) < 0
                ? -1
                : 0;

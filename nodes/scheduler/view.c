@@ -143,6 +143,15 @@ static json_t *patterns(const struct workflow *w)
     return list;
 }
 
+static json_t *inputs(const struct workflow *w)
+{
+    json_t *list = json_array();
+    for (const struct input *i = w->inputs; i < w->inputs + w->input_count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:O?, s:b, s:s?}", "name", i->name, "type", INPUT_TYPES[i->type], "default",
+                                              i->fallback, "required", i->required, "description", i->description));
+    return list;
+}
+
 static void take_run(void *arg, struct run *run)
 {
     *(json_t **) arg = view_run(run);
@@ -165,6 +174,7 @@ json_t *view_flow(struct flow *flow, const char *path, struct ls_error *err)
                   text_or_null(w->description), "tags", tags, "file", path, "paused", flow->paused, "schedule",
                   schedule_texts(w), "timezone", zone_name(w->zone), "triggers", patterns(w), "active_runs",
                   (json_int_t) (flow->queued_count + flow->running_count), "definition_hash", w->hash);
+    json_object_set_new(view, "inputs", inputs(w));
     json_object_set_new(view, "next", next < 0 ? json_null() : time_or_null(next));
     json_object_set_new(view, "last_run", last ? last : json_null());
     return view;

@@ -10,30 +10,21 @@
 
 #include "lib/error.h"
 #include "lib/json.h"
+#include "lib/uri.h"
+#include "lib/xmem.h"
 #include "nodes/tracker/api.h"
 #include "nodes/tracker/search.h"
 
 /* ---- path and query ---- */
 
-static int hex(char c)
-{
-    return isdigit((unsigned char) c)    ? c - '0'
-           : isxdigit((unsigned char) c) ? tolower((unsigned char) c) - 'a' + 10
-                                         : -1;
-}
-
 json_t *ask_unescaped(const char *text, size_t len, bool plus)
 {
-    struct buf out = {0};
-    for (size_t i = 0; i < len; i++) {
-        bool escape = text[i] == '%' && i + 2 < len && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0;
-        char c = escape ? (char) (hex(text[i + 1]) * 16 + hex(text[i + 2])) : plus && text[i] == '+' ? ' ' : text[i];
-        buf_add_byte(&out, (uint8_t) c);
-        i += escape ? 2 : 0;
-    }
-    bool whole = !out.len || !memchr(out.data, '\0', out.len);
-    json_t *value = whole ? json_stringn(buf_text(&out), out.len) : NULL;
-    buf_fini(&out);
+    unsigned flaws;
+    char *plain = xcalloc(1, len + 1);
+    memcpy(plain, text, len);
+    size_t used = uri_decode(plain, len, plus, &flaws);
+    json_t *value = flaws & URI_NUL ? NULL : json_stringn(plain, used);
+    free(plain);
     return value;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/uri.h"
 #include "lib/utf8.h"
 #include "nodes/tracker/api.h"
 
@@ -154,29 +155,6 @@ void check_alias(struct op_call *call, const char *alias, struct ls_error *err)
 
 /* ---- places ---- */
 
-/* One round of percent-decoding, in place. */
-static bool decode(char *text)
-{
-    char *to = text;
-    bool changed = false;
-    for (const char *from = text; *from; from++) {
-        unsigned value = 0;
-        if (from[0] == '%' && isxdigit((unsigned char) from[1]) && isxdigit((unsigned char) from[2])) {
-            for (int i = 1; i <= 2; i++)
-                value = value * 16 + (unsigned) (isdigit((unsigned char) from[i])
-                                                     ? from[i] - '0'
-                                                     : tolower((unsigned char) from[i]) - 'a' + 10);
-            from += 2;
-            changed = true;
-            *to++ = value ? (char) value : '\\';
-        } else {
-            *to++ = *from;
-        }
-    }
-    *to = '\0';
-    return changed;
-}
-
 bool check_path(const char *path)
 {
     char text[4096];
@@ -184,8 +162,13 @@ bool check_path(const char *path)
     if (len >= sizeof text)
         return false;
     memcpy(text, path, len + 1);
-    for (int i = 0; i < 10 && decode(text); i++)
-        ;
+    for (size_t i = 0, before = 0; i < 10 && before != len; i++) {
+        unsigned flaws;
+        before = len;
+        len = uri_decode(text, len, false, &flaws);
+        if (flaws & URI_NUL)
+            return false;
+    }
     if (text[0] == '/' || strpbrk(text, "\\#"))
         return false;
     for (const char *at = text; *at; at += strspn(at, "/")) {

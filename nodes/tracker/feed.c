@@ -32,6 +32,7 @@ struct position {
     char *stream;
     int64_t seq, time_us;  /* committed: of the last event that was applied */
     int64_t next, next_us; /* within a batch */
+    int64_t loaded;        /* seq, as feed_load found it */
 };
 
 struct feed {
@@ -141,7 +142,7 @@ static void forget_positions(struct feed *feed)
 static void take_position(void *arg, const struct db_row *row)
 {
     struct position *p = position_of(arg, db_get_text(row, 0));
-    p->seq = db_get_int(row, 1);
+    p->seq = p->loaded = db_get_int(row, 1);
     p->time_us = db_get_int(row, 2);
 }
 
@@ -153,6 +154,11 @@ int feed_load(struct feed *feed, struct ls_error *err)
     return db_run(feed->t->db, POSITIONS, DB_VALUES(db_text(node_name(feed->t->node))), take_position, feed, err) < 0
                ? -1
                : 0;
+}
+
+uint64_t feed_loaded(struct feed *feed, struct ls_slice stream)
+{
+    return (uint64_t) position_of(feed, stream)->loaded;
 }
 
 static int put_positions(struct feed *feed, struct ls_error *err)
@@ -202,7 +208,7 @@ static int is_new(struct feed *feed, const struct event *e, struct ls_error *err
         return take_rejected(feed, e, err);
     bool anew = seq <= p->next;
     if (anew)
-        logger_put(LEVEL_WARN, "stream-anew", "the stream began anew: its events are taken from the first one",
+        logger_put(LEVEL_WARN, "stream-anew", "the stream is an older copy, or began anew: what is new in it is applied",
                    "stream=%s seq=%lld position=%lld", p->stream, (long long) seq, (long long) p->next);
     p->next = seq;
     p->next_us = anew || e->ts_us > p->next_us ? e->ts_us : p->next_us; /* clocks are set back now and then */

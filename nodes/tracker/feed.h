@@ -12,6 +12,8 @@ void feed_free(struct feed **feed);
 
 /* feed_load, in `ready`: reads the positions. */
 int feed_load(struct feed *feed, struct ls_error *err);
+/* feed_loaded: the last event of the stream that was in the database then; 0: none. */
+uint64_t feed_loaded(struct feed *feed, struct ls_slice stream);
 /* feed_take gathers an event (the callback `event`). */
 enum ls_verdict feed_take(struct feed *feed, const struct ls_event *event);
 /* feed_turn applies what was gathered, and settles it. Returns when it wants to be called again (CLOCK_MONOTONIC

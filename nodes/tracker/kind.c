@@ -29,13 +29,13 @@ static const struct kind_metric METRICS[] = {
     [METRIC_REFUSED] = {"refused_total", "own facts that the broker refused for good"},
     {0}};
 
-#define API_ROUTE(name, method, path, topic, summary) {method, "/api/2.0/mlflow" path, "tracker." topic, summary, false},
-#define AJAX_ROUTE(name, method, path, topic, summary) {method, "/ajax-api/2.0/mlflow" path, "tracker." topic, summary, false},
+#define API_ROUTE(name, method, path, topic, says) {method, "/api/2.0/mlflow" path, "tracker." topic, .summary = says},
+#define AJAX_ROUTE(name, method, path, topic, says) {method, "/ajax-api/2.0/mlflow" path, "tracker." topic, .summary = says},
 static const struct kind_route ROUTES[] = {
     TRACKER_OPS(API_ROUTE)
     TRACKER_OPS(AJAX_ROUTE)
-    {"GET", "/health", "tracker.health", "the tracker takes requests", false},
-    {"GET", "/version", "tracker.version", "the MLflow release whose API and tables these are", false},
+    {"GET", "/health", "tracker.health", .summary = "the tracker takes requests"},
+    {"GET", "/version", "tracker.version", .summary = "the MLflow release whose API and tables these are"},
     {0}};
 
 static const char *const TAKES[] = {"run.>",         "experiment.>", "model.>",       "chat.completed",

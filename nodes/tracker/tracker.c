@@ -13,6 +13,7 @@
 #include "lib/xmem.h"
 #include "nodes/tracker/fact.h"
 #include "nodes/tracker/feed.h"
+#include "nodes/tracker/missed.h"
 #include "nodes/tracker/outbox.h"
 #include "nodes/tracker/schema.h"
 
@@ -61,6 +62,7 @@ static int ready(void *self, struct db *db, struct ls_error *err)
         t->db = NULL;
         return -1;
     }
+    missed_look(t->missed);
     return 0;
 }
 
@@ -93,6 +95,7 @@ static int on_open(void *self, struct node *node, const void *options, struct ls
     t->known = known_new();
     t->metrics = metrics_new();
     t->feed = feed_new(t);
+    t->missed = missed_new(t);
     t->outbox = outbox_new(t);
     t->artifact_root = absolute(t->options->artifact_root, err);
     if (!t->artifact_root || db_url_check(t->options->database, err))
@@ -171,6 +174,7 @@ static void on_close(void *self)
     asking_close(t);
     outbox_free(&t->outbox);
     feed_free(&t->feed);
+    missed_free(&t->missed);
     known_free(&t->known);
     metrics_free(&t->metrics);
     db_node_close(&t->db_node);

@@ -34,6 +34,7 @@ struct tracker {
     struct db *db;          /* NULL while it is away; within callbacks of requests it never is */
     struct outbox *outbox;
     struct feed *feed;
+    struct missed *missed;
     TAILQ_HEAD(held, answer) held; /* answers that wait until the outbox is shorter */
     TAILQ_HEAD(askings, asking) askings; /* requests that wait for what another node says */
     struct known *known;     /* what is known to be in the database */

@@ -13,6 +13,7 @@
 #include "lib/error.h"
 #include "lib/json.h"
 #include "lib/logger.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 #include "nodes/kit/http_client.h"
 #include "nodes/wandb/api_text.h"
@@ -362,7 +363,7 @@ struct api_call *api_file_stream(struct api *api, const char *entity, const char
     buf_addf(&url, "%s/files", api->base);
     for (size_t i = 0; i < 3; i++) {
         buf_add_byte(&url, '/');
-        api_put_escaped(&url, parts[i]);
+        uri_encode(&url, parts[i], "");
     }
     buf_addf(&url, "/file_stream");
     struct api_call *call = call_new(api, xstrdup(buf_text(&url)), fn, arg);

@@ -157,13 +157,3 @@ int64_t api_retry_after(const char *value)
     int64_t seconds = (int64_t) timegm(&date) - (int64_t) time(NULL);
     return seconds > 0 && seconds < 86400 ? seconds * 1000 : 0;
 }
-
-void api_put_escaped(struct buf *out, const char *text)
-{
-    for (const char *at = text; *at; at++) {
-        if (isalnum((unsigned char) *at) || strchr("-._~", *at))
-            buf_add_byte(out, (uint8_t) *at);
-        else
-            buf_addf(out, "%%%02X", (unsigned char) *at);
-    }
-}

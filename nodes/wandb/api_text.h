@@ -19,6 +19,4 @@ void api_graphql_errors(struct ls_error *err, const json_t *errors);
 /* api_retry_after reads Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3): ms from now; 0 if it is neither. */
 int64_t api_retry_after(const char *value);
 
-void api_put_escaped(struct buf *out, const char *text); /* percent-encoded, for one part of a path */
-
 #endif

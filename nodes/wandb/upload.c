@@ -9,6 +9,7 @@
 #include "lib/error.h"
 #include "lib/json.h"
 #include "lib/logger.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 #include "nodes/wandb/api_text.h"
 #include "nodes/wandb/wandb.h"
@@ -117,7 +118,7 @@ static char *url_of(const struct run *run)
     const char *const parts[] = {run->entity, run->project, "runs", run->name};
     for (size_t i = 0; i < 4; i++) {
         buf_add_byte(&url, '/');
-        api_put_escaped(&url, parts[i] ? parts[i] : "");
+        uri_encode(&url, parts[i] ? parts[i] : "", "");
     }
     char *text = xstrdup(buf_text(&url));
     buf_fini(&url);

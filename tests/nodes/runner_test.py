@@ -53,7 +53,7 @@ class Rig:
         """kill -9, and the one that `up` starts in its place."""
         before = self.runner()
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: len(self.stack.pids("hands", "hands")) == 1 and self.runner() != before, "a new runner")
+        wait_until(lambda: self.stack.pids("hands", "hands") not in ([], [before]), "a new runner")
 
     def up(self):
         return self.stack.up
@@ -195,6 +195,45 @@ def test_progress_lines(rig):
     rig.scheduler.ended(name)
     told = [(r["fraction"], r.get("message")) for r in rig.scheduler.of(name, "task.progress") if "fraction" in r]
     assert told[-1] == (1, "done") and set(told) <= {(0.25, "epoch 1 of 4"), (1, "done")}
+
+
+def ask_log(rig, **body):
+    answer = rig.stack.post("/api/requests/task.log.hands", body)
+    return answer.status, json.loads(answer.body)
+
+
+def test_a_log_is_read_from_elsewhere_while_it_grows_and_when_it_is_over(rig):
+    go = rig.folder / "go"
+    name = rig.scheduler.queue(f"echo one; while ! [ -e {go} ]; do sleep 0.02; done; printf 'two \\303\\n'")
+    wait_until(lambda: ask_log(rig, **{"try": name})[1].get("text") == "one\n", "the first line")
+    status, piece = ask_log(rig, **{"try": name, "from": 0})
+    assert status == 200 and (piece["from"], piece["next"], piece["size"], piece["ended"]) == (0, 4, 4, False)
+    go.touch()
+    ended = rig.scheduler.ended(name)
+    _, rest = ask_log(rig, **{"try": name, "log": ended["log"], "from": piece["next"]})
+    assert (rest["text"], rest["next"], rest["ended"]) == ("two \ufffd\n", 10, True)
+
+
+def test_the_end_of_a_long_log_begins_with_a_whole_line(rig):
+    ended = rig.run("seq 100000", name="long")
+    _, piece = ask_log(rig, **{"try": "long", "log": ended["log"]})
+    numbers = [int(line) for line in piece["text"].splitlines()]
+    assert numbers == list(range(numbers[0], 100001)) and len(numbers) > 9000 and piece["ended"]
+    _, first = ask_log(rig, **{"try": "long", "log": ended["log"], "from": 0, "bytes": 5})
+    assert (first["text"], first["next"], first["ended"]) == ("1\n2\n3", 5, False)
+
+
+def test_only_logs_are_read(rig):
+    rig.run("echo secret > ../secret; echo x", name="a", directory=str(rig.folder / "run"))
+    secret = rig.folder / "secret"
+    os.symlink(secret, rig.folder / "run" / "logs" / "link.log")
+    host = os.uname().nodename
+    for place in (str(secret), f"{rig.folder}/run/logs/../../secret", f"{rig.folder}/run/logs/link.log", "/etc/passwd",
+                  f"{rig.folder}/run/logs", f"{rig.folder}/run/logs/gone.log"):
+        status, answer = ask_log(rig, **{"try": "a", "log": f"{host}:{place}"})
+        assert status == 404 and "text" not in answer, place
+    assert ask_log(rig, **{"try": "a"})[0] == 404 and ask_log(rig)[0] == 400
+    assert ask_log(rig, **{"try": "a", "from": -1})[0] == 400
 
 
 def test_the_same_try_twice_runs_once(rig):

@@ -215,6 +215,14 @@ def test_one_run_per_event_across_kills(make):
     agrees(s)
 
 
+def test_the_list_tells_what_a_workflow_may_be_given(make):
+    s = make({"w": "id: w\ninputs:\n  text: { required: true, description: what is read }\n  order: { default: 5 }\n"
+                   "tasks:\n  - { id: a, event: job.a }\n"})
+    assert s.request("scheduler.list")["workflows"][0]["inputs"] == [
+        {"name": "text", "type": "string", "default": None, "required": True, "description": "what is read"},
+        {"name": "order", "type": "integer", "default": 5, "required": False, "description": None}]
+
+
 def test_a_schedule_runs_by_the_clock_and_pauses(make):
     s = make({"w": "id: w\nschedule: { every: 1s }\ntasks:\n  - { id: a, event: job.a }\n"})
     wait_until(lambda: len(s.events("job.a")) >= 2, "two ticks")

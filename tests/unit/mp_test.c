@@ -121,6 +121,26 @@ static void find_steps_over_any_key_and_value(void **state)
     assert_false(mp_find(mp_over(NULL, 0), "k", &value));
 }
 
+static unsigned count_maps(struct mp map)
+{
+    unsigned count = 0;
+    struct mp_maps walk = mp_maps(map, "k");
+    for (struct mp item, value; mp_maps_next(&walk, &item); count++)
+        assert_true(!mp_find(item, "i", &value) || value.p < value.end);
+    return count;
+}
+
+static void a_walk_over_maps_passes_over_the_rest_and_ends_at_harm(void **state)
+{
+    (void) state;
+    assert_int_equal(count_maps(OVER("\x81\xa1k\x94\x80\x05\x81\xa1i\x01\x90")), 2);
+    assert_int_equal(count_maps(OVER("\x81\xa1k\x93\x80\x81\xa1i\x81\xa1")), 1); /* the second is cut off */
+    assert_int_equal(count_maps(OVER("\x81\xa1k\xdd\xff\xff\xff\xff\x80")), 1);  /* four thousand million, it says */
+    assert_int_equal(count_maps(OVER("\x81\xa1k\x05")), 0);
+    assert_int_equal(count_maps(OVER("\x81\xa1j\x91\x80")), 0);
+    assert_int_equal(count_maps(mp_over(NULL, 0)), 0);
+}
+
 static void nothing_at_all_is_refused_by_every_reader(void **state)
 {
     struct mp r = mp_over(NULL, 0);
@@ -145,6 +165,7 @@ int main(void)
         cmocka_unit_test(lengths_that_lie_are_refused),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(find_steps_over_any_key_and_value),
+        cmocka_unit_test(a_walk_over_maps_passes_over_the_rest_and_ends_at_harm),
         cmocka_unit_test(nothing_at_all_is_refused_by_every_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,7 @@ static enum ls_verdict tester_event(void *self, const struct ls_event *event, st
 {
     struct tester *t = self;
     ++*node_metric(t->node, 0);
+    *node_metric(t->node, 1) += 1500;
     if (ls_slice_is(event->topic, "e.done"))
         return LS_DONE;
     for (int i = 0; i < 2; i++) /* twice is as good as once */
@@ -230,7 +231,7 @@ static void tester_close(void *self)
 static const struct kind_option OPTIONS[] = {{"greeting", KIND_TEXT, 0, offsetof(struct options, greeting), .help = "."}, {0}};
 static const struct kind_route ROUTES[] = {
     {"GET", "/api/parts", "r.parts", "Parts.", true}, {"POST", "/api/other", "other.topic", NULL, false}, {0}};
-static const struct kind_metric METRICS[] = {{"seen_total", "."}, {0}};
+static const struct kind_metric METRICS[] = {{"seen_total", "."}, {"waited_seconds_total", "."}, {0}};
 static const struct kind KIND = {.name = "tester", .summary = ".", .options = OPTIONS, .options_size = sizeof(struct options),
                                  .slots = 3, .routes = ROUTES, .metrics = METRICS};
 static const struct node_code CODE = {
@@ -366,19 +367,21 @@ static void numbers_travel_with_signs_of_life(void **state)
 {
     struct bench *b = *state;
     uint64_t events = 0, seen = 0, requests = 0;
+    double waited_s = 0;
     wire_node(b, "");
     send_event(b, "e.done", 1);
     send_request(b, "r.reject", 2, 1);
     for (int i = 0; i < 50 && !(events && requests); i++) {
-        struct mp stats;
+        struct mp stats, waited;
         hear_node(b);
         if (strcmp(b->s.verb, "PING") || !mp_find(mp_over(b->s.header.data, b->s.header.len), "stats", &stats))
             continue;
         wire_uint(stats, "tester_events_total", &events);
         wire_uint(stats, "tester_requests_total", &requests);
         wire_uint(stats, "tester_seen_total", &seen);
+        assert_true(mp_find(stats, "tester_waited_seconds_total", &waited) && mp_double(&waited, &waited_s));
     }
-    assert_true(events == 1 && seen == 1 && requests == 1);
+    assert_true(events == 1 && seen == 1 && requests == 1 && waited_s == 1.5);
 }
 
 static void watches_may_change_inside_their_callbacks(void **state)

@@ -34,7 +34,7 @@ static struct {
     int port, log;
 } postgres = {.log = -1};
 
-static inline _Noreturn void postgres_exec(int log, char *const *argv)
+static inline _Noreturn void postgres_exec(int log, char **argv)
 {
     const struct passwd *user = getpwnam("postgres") ? getpwnam("postgres") : getpwnam("nobody");
     char path[256];
@@ -47,12 +47,14 @@ static inline _Noreturn void postgres_exec(int log, char *const *argv)
         _exit(97);
     unsetenv("PGDATA");
     snprintf(path, sizeof path, "/usr/lib/postgresql/15/bin/%s", argv[0]);
+    char *name = argv[0];
+    argv[0] = path; /* initdb finds the server beside itself by this */
     execv(path, argv);
-    execvp(argv[0], argv);
+    execvp(name, argv);
     _exit(127);
 }
 
-static inline pid_t postgres_spawn(char *const *argv)
+static inline pid_t postgres_spawn(char **argv)
 {
     int fds[2];
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -114,7 +116,7 @@ static inline void postgres_stop(int signal_number)
 static inline void postgres_start(void)
 {
     char port[16], program[] = "postgres", data[] = "data", folder[64];
-    char *const argv[] = {program, (char[]){"-D"}, data, (char[]){"-h"}, (char[]){"127.0.0.1"}, (char[]){"-p"}, port,
+    char *argv[] = {program, (char[]){"-D"}, data, (char[]){"-h"}, (char[]){"127.0.0.1"}, (char[]){"-p"}, port,
                           (char[]){"-k"}, folder, (char[]){"-c"}, (char[]){"log_min_messages=log"}, NULL};
     snprintf(port, sizeof port, "%d", postgres.port);
     snprintf(folder, sizeof folder, "%s", postgres.folder);
@@ -144,7 +146,7 @@ static inline void postgres_at_exit(void)
 static inline void postgres_prepare(void)
 {
     char program[] = "initdb", password[80];
-    char *const argv[] = {program, (char[]){"-D"}, (char[]){"data"}, (char[]){"-U"}, (char[]){"tester"}, (char[]){"-A"},
+    char *argv[] = {program, (char[]){"-D"}, (char[]){"data"}, (char[]){"-U"}, (char[]){"tester"}, (char[]){"-A"},
                           (char[]){"scram-sha-256"}, (char[]){"--pwfile=password"}, (char[]){"--encoding=UTF8"},
                           (char[]){"--locale=C"}, (char[]){"--no-sync"}, NULL};
     int status = 0;

@@ -169,15 +169,6 @@ static void retry_after(void **state)
     assert_in_range(api_retry_after(date), 90000, 100000);
 }
 
-static void parts_of_a_path(void **state)
-{
-    (void) state;
-    struct buf out = {0};
-    api_put_escaped(&out, "my project/\xc3\xa9_1.-~");
-    assert_string_equal(buf_text(&out), "my%20project%2F%C3%A9_1.-~");
-    buf_fini(&out);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,7 +179,6 @@ int main(void)
         cmocka_unit_test(json_with_bare_words),
         cmocka_unit_test(what_is_final),
         cmocka_unit_test(retry_after),
-        cmocka_unit_test(parts_of_a_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
