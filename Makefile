@@ -19,8 +19,10 @@ Q = $(if $(V),,@)
 say = @$(if $(V),:,printf '  %-5s %s\n' '$(1)' '$(2)')
 
 # ---- flags
-# lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides, lineshaft-artifact what sends bytes.
+# lineshaft starts fast and links little; lineshaft-node carries what node kinds need besides, lineshaft-artifact what sends
+# bytes, lineshaft-top what draws on a terminal.
 PKGS = libczmq libzmq msgpack yaml-0.1 jansson libxxhash
+TOP_PKGS = ncursesw
 NODE_PKGS = libmicrohttpd libcurl libcrypto libpq sqlite3 expat zlib
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
        -Wwrite-strings -Wformat=2 -Wvla -Wundef $(if $(WERROR),-Werror) \
@@ -33,6 +35,7 @@ CFLAGS += -std=gnu11 -D_GNU_SOURCE -I. -I$(B) $(OPT) $(WARN) -fno-strict-aliasin
 LDFLAGS += -Wl,--as-needed
 LDLIBS = $(shell pkg-config --libs $(PKGS)) -pthread -lm
 NODE_LDLIBS = $(shell pkg-config --libs $(NODE_PKGS))
+TOP_LDLIBS = $(shell pkg-config --libs $(TOP_PKGS))
 
 # ---- what there is: by wildcard
 obj = $(patsubst %.c,$(B)/%.o,$(1))
@@ -41,18 +44,19 @@ PLAN_OBJ = $(call obj,$(wildcard yaml/*.c workflow/*.c))
 TABLE_OBJ = $(call obj,$(wildcard nodes/kinds.c nodes/*/kind.c nodes/inference/ngram*.c))
 MAIN_OBJ = $(B)/cli/main.o $(B)/nodes/main.o
 CLI_OBJ = $(LIB_OBJ) $(PLAN_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c) \
-          $(filter-out cli/artifact_%.c,$(wildcard cli/*.c)))
+          $(filter-out cli/artifact_%.c cli/top_%.c,$(wildcard cli/*.c)))
 ARTIFACT_OBJ = $(call obj,$(wildcard cli/artifact_*.c) cli/bus.c cli/options.c cli/render.c cli/run_report.c cli/table.c \
                $(wildcard nodes/kit/http_client*.c))
+TOP_OBJ = $(call obj,$(wildcard cli/top_*.c) cli/bus.c cli/options.c cli/render.c cli/table.c)
 NODE_OBJ = $(call obj,$(wildcard nodes/*.c nodes/*/*.c)) $(B)/page.o
-ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ))
+ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ) $(filter-out $(B)/cli/top_main.o $(B)/cli/top_screen.o,$(TOP_OBJ)))
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
 TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/nodes/*.c tests/e2e/*.c))
 MOCK = $(B)/tests/mock/openai
 FUZZ = $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*_fuzz.c))
 BENCH = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/client_*.c tests/bench/*_bench.c tests/bench/zmq_server.c))
 
-all: $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact $(B)/liblineshaft.a ## build the programs and the client library
+all: $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact $(B)/lineshaft-top $(B)/liblineshaft.a ## build the programs and the client library
 
 $(B)/lineshaft: $(CLI_OBJ)
 	$(call say,link,$@)
@@ -65,6 +69,10 @@ $(B)/lineshaft-node: $(NODE_OBJ) $(B)/lib.a
 $(B)/lineshaft-artifact: $(ARTIFACT_OBJ) $(B)/lib.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) $(NODE_LDLIBS) -o $@
+
+$(B)/lineshaft-top: $(TOP_OBJ) $(B)/lib.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) $(TOP_LDLIBS) -o $@
 
 # The installed library: one object in which only the public names (ls_...) are visible.
 $(B)/liblineshaft.a: $(LIB_OBJ)
@@ -115,7 +123,7 @@ $(B)/page.o: $(B)/page.S
 FLAGS = $(CC) $(CFLAGS) $(LDFLAGS)
 $(B)/flags: always
 	@mkdir -p $(@D)
-	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { pkg-config --exists --print-errors $(PKGS) $(NODE_PKGS) || \
+	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { pkg-config --exists --print-errors $(PKGS) $(NODE_PKGS) $(TOP_PKGS) || \
 	  { echo 'Libraries are missing: deploy/setup build installs them.' >&2; exit 1; }; \
 	  echo '$(subst ','\'',$(FLAGS))' > $@; }
 
@@ -129,11 +137,13 @@ run: ## config/quickstart.yaml in the foreground, and the first model trained; C
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
 	@{ export LINESHAFT_URL=tcp://127.0.0.1:$${LINESHAFT_PORT:-7400}; \
-	  until $(B)/lineshaft workflow run train --run first >/dev/null 2>&1 || ! kill -0 $$$$; do :; done & \
-	  exec $(B)/lineshaft up config/quickstart.yaml; }
+	  for try in 1 2 3 4 5 6 7 8 9 10; do \
+	    said=$$($(B)/lineshaft workflow run train --run first 2>&1) && exit; kill -0 $$$$ || exit; sleep 1; \
+	  done; echo "The first model is not being trained: $$said" >&2; } & \
+	exec $(B)/lineshaft up config/quickstart.yaml
 
 install: all ## DESTDIR= PREFIX=
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact $(B)/lineshaft-top
 	install -D -m 644 lib/lineshaft.h $(DESTDIR)$(PREFIX)/include/lineshaft.h
 	install -D -m 644 $(B)/liblineshaft.a $(DESTDIR)$(PREFIX)/lib/liblineshaft.a
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/doc/lineshaft
@@ -207,7 +217,7 @@ cover: ## line coverage of the suites, in build-cover/index.html
 	@PYTHON=$(PYTHON) tests/run --build $(B)-cover unit check $(WIRE) compat e2e-short
 	@gcovr --root . --object-directory $(B)-cover --exclude tests/ --html-details $(B)-cover/index.html --print-summary
 
-interop: ## against what users run, from PyPI (INTEROP=short: the newest clients alone)
+interop: ## against what users run, from PyPI and by Go (INTEROP=short: the newest clients alone)
 	@deploy/setup build test interop
 	@$(MAKE) --no-print-directory test-programs
 	@B=$(B) tests/run-interop
@@ -218,11 +228,30 @@ bench: ## ratios to a ceiling or a peer at equal durability (BENCH_ARGS=--short)
 	@$(PYTHON) tests/bench/run.py --build $(B) $(BENCH_ARGS)
 	@$(PYTHON) tests/bench/chat.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
 	@$(PYTHON) tests/bench/work.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
+	@$(PYTHON) tests/bench/footprint.py --build $(B) $(filter --short --write,$(BENCH_ARGS))
+
+footprint: ## memory of the quick start's idle processes, sizes of the executables, first byte of pub and tail
+	@deploy/setup build demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/bench/footprint.py --build $(B) $(BENCH_ARGS)
+
+# What writes the documents, and what of the build is included by headers.
+DOCUMENTERS = $(B)/lineshaft $(B)/builtin_schemas.c $(B)/tests/unit/topology_document_test $(B)/tests/unit/workflow_document_test
 
 lint: ## form, limits and arrows between folders; exceptions with reasons in tests/lint/allow
 	@deploy/setup build lint
-	@$(MAKE) --no-print-directory $(B)/builtin_schemas.c
+	@$(MAKE) --no-print-directory $(DOCUMENTERS)
 	@B=$(B) CC=$(CC) $(PYTHON) tests/lint/lint.py
+
+documents: ## write the documents that are made from tables and schemas
+	@deploy/setup build
+	@$(MAKE) --no-print-directory $(DOCUMENTERS)
+	@B=$(B) $(PYTHON) tests/lint/documents.py
+
+pictures: ## make the pictures of the README anew, from the running quick start
+	@deploy/setup build demo pictures
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/browser/pictures.py $(abspath $(B)/lineshaft)
 
 format: ## clang-format over all C files
 	@deploy/setup lint
@@ -237,4 +266,4 @@ help: ## this list
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
 .PHONY: all always demo run install dist test test-programs asan tsan crash chaos fuzz fuzz-programs cover \
-        interop bench bench-programs lint format clean help
+        interop bench footprint bench-programs lint documents pictures format clean help

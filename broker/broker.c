@@ -18,6 +18,7 @@
 #define UPKEEP_MS 1000
 #define PAUSE_MS (UPKEEP_MS * 3 / 2) /* between two turns: then the whole process, or the machine, stood still */
 #define DRAIN_TURNS_MAX 100
+#define CLOCK_STEP_US 3600000000 /* more than a clock that is only being corrected goes ahead */
 #define SLOW_MS 2                 /* between looks at peers that do not read */
 #define SEGMENT_SLACK (64u << 10) /* a segment's own head, an entry's, and the source beside a batch */
 
@@ -134,11 +135,27 @@ static int open_consumers(struct broker *b, struct ls_error *err)
     return 0;
 }
 
+/* What retention takes for now. A clock that is set forward by a year must not empty the streams: then what is older goes by the time
+ * that has passed, until the next start. */
+static int64_t retention_us(struct broker *b)
+{
+    int64_t passed = b->started_us + (b->now_ms - b->started_ms) * 1000;
+    bool ahead = b->now_us - passed > CLOCK_STEP_US;
+    if (ahead && !b->clock_ahead)
+        logger_put(LEVEL_WARN, "clock-ahead",
+                   "the clock went ahead of the time that passed (it was set, or the machine slept): until the next start, retention "
+                   "by age goes by the time that passed; if the clock is wrong, mend it before that",
+                   "ahead_s=%lld", (long long) (b->now_us - passed) / 1000000);
+    b->clock_ahead = ahead;
+    return ahead ? passed : b->now_us;
+}
+
 static void on_upkeep(void *arg, struct timer *timer)
 {
     struct broker *b = arg;
+    int64_t retain_us = retention_us(b);
     for (size_t i = 0; i < b->stream_count; i++) {
-        log_retain(b->streams[i].log, b->now_us);
+        log_retain(b->streams[i].log, retain_us);
         stream_checkpoint(&b->streams[i]);
         b->streams[i].committed = true; /* what could not be read a second ago may be readable now */
     }
@@ -162,7 +179,7 @@ static int open_parts(struct broker *b, struct ls_error *err)
                          "refusing to listen on %s: off loopback anyone could publish and read; set broker.insecure: "
                          "true if the network is trusted",
                          c->host);
-    if (open_schemas(b, err) < 0)
+    if (open_schemas(b, err) < 0 || guard_descriptors(b, err) < 0)
         return -1;
     open_signals(b);
     b->device = log_device_open(c->data_dir, err);
@@ -180,6 +197,7 @@ static int open_parts(struct broker *b, struct ls_error *err)
     guard_init(b);
     stats_init(b);
     services_init(b);
+    routes_init(b);
     return 0;
 }
 
@@ -190,6 +208,7 @@ struct broker *broker_open(const struct broker_config *config, struct ls_error *
     b->signal_fd = -1;
     read_clocks(b);
     b->started_ms = b->now_ms;
+    b->started_us = b->now_us;
     uuid7(b->now_us, b->boot);
     if (getrandom(&b->seed, sizeof b->seed, 0) != sizeof b->seed)
         b->seed = (uint64_t) b->now_us;
@@ -328,9 +347,10 @@ static void free_parts(struct broker *b)
     free(b->stream_configs);
     if (b->device)
         log_device_close(&b->device);
-    routes_clear(b);
+    routes_fini(b);
     schema_set_destroy(&b->schemas);
     requests_fini(b);
+    services_fini(b);
     map_fini(&b->http_routes); /* empty by now: routes go with their sessions */
     guard_fini(b);
     heap_fini(&b->timers);

@@ -25,7 +25,7 @@ enum start_kind { START_NEW, START_ALL, START_LAST, START_SEQ, START_TIME };
 struct start {
     enum start_kind kind;
     uint64_t value; /* START_LAST: number of events; START_SEQ: sequence number */
-    int64_t time_us;
+    int64_t time_us; /* START_TIME; START_SEQ: when the event before it was stored, 0 if that is not known */
 };
 
 struct consumer_config {

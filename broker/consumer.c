@@ -99,6 +99,18 @@ uint64_t consumer_drop(struct consumer *c)
     return token;
 }
 
+uint64_t consumer_reset(struct consumer *c, uint64_t next)
+{
+    uint64_t token = 0;
+    if (c->share != SHARE_EACH)
+        consumer_position_require(c, "", NULL);
+    for (size_t i = 0; i < c->position_count; i++) {
+        position_reset(c->positions[i], next);
+        token = state_position(c->positions[i]);
+    }
+    return token;
+}
+
 struct position *consumer_position(struct consumer *c, const char *member)
 {
     for (size_t i = 0; i < c->position_count; i++)

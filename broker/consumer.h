@@ -56,6 +56,7 @@ struct sub {
     struct sub *next_ephemeral, *prev_ephemeral;
     /* service */
     uint32_t slots, busy;
+    struct service_total **totals; /* one for each pattern; NULL: an earlier one is the same */
     bool away; /* not counted among those who serve */
     struct buf about; /* a msgpack map, or empty */
 };
@@ -177,9 +178,13 @@ struct position *consumer_position(struct consumer *c, const char *member); /* N
 struct position *consumer_position_require(struct consumer *c, const char *member,
                                            uint64_t *token); /* token: of its state record, if it is new */
 uint64_t consumer_drop(struct consumer *c);                  /* the token of its state record */
+/* consumer_reset: all of its positions go on at `next`; what they had given out or finished does not count any more. Only while it
+ * has no members. The token as above. */
+uint64_t consumer_reset(struct consumer *c, uint64_t next);
 
 struct position *position_new(struct consumer *c, const char *member, uint64_t cursor);
 void position_destroy(struct position *p);
+void position_reset(struct position *p, uint64_t next); /* nothing pending, nothing done ahead */
 void position_join(struct position *p, struct sub *sub);
 void position_leave(struct position *p, struct sub *sub); /* what it held goes to others, without counting */
 void position_pump(struct position *p);

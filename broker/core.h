@@ -51,17 +51,24 @@ struct stream *stream_find(struct broker *b, struct mp_slice name);
 void stream_after_commit(struct stream *s); /* acks, live feed, deliveries */
 void stream_checkpoint(struct stream *s);
 
-/* What a topic leads to, remembered by topic. */
+/* ---- route.c: what a topic leads to, and what flowed there; remembered by topic ---- */
+
 struct route {
     char topic[TOPIC_LEN_MAX + 1];
     size_t len;
     struct stream *stream; /* NULL: none keeps it */
     const struct schema *schema;
+    uint64_t events, bytes; /* stored or, without a stream, passed on; headers and bodies */
+    int64_t last_us;
 };
-/* route_find: NULL if the topic is not valid. The answer is valid until the end of the turn. */
-const struct route *route_find(struct broker *b, struct mp_slice topic);
-void routes_clear(struct broker *b);
+/* route_find: NULL if the topic is not valid. The answer is valid until the end of the turn (should two topics have one hash, it
+ * may be the other's then). */
+struct route *route_find(struct broker *b, struct mp_slice topic);
+void routes_init(struct broker *b);
+void routes_fini(struct broker *b);
 void routes_trim(struct broker *b); /* once a turn: a flood of topics costs time, not memory */
+/* route_count: an event was accepted; `s` is its session, NULL where there is none. */
+void route_count(struct route *route, struct session *s, size_t bytes, int64_t now_us);
 
 /* ---- acks.c: what a session's publishes wait for ---- */
 
@@ -141,6 +148,10 @@ struct session {
     size_t sub_count, sub_room;
     struct map requests;    /* rid -> struct request, as the requester */
     uint64_t pending_bytes; /* published and not yet committed */
+    struct {                /* since its HELLO */
+        uint64_t published, delivered; /* events accepted from it, and sent to it */
+        uint64_t requests, served;     /* that it sent, and that were given to it */
+    } flow;
     struct session *next_gone;
     bool ended;
 };
@@ -218,6 +229,7 @@ void requests_fini(struct broker *b);
 /* ---- service.c: who serves ---- */
 
 void services_init(struct broker *b);
+void services_fini(struct broker *b);
 void service_join(struct sub *sub);
 void service_leave(struct sub *sub);
 struct service_wish { /* what a SUB says of a service; what it leaves out stays as it was */
@@ -227,6 +239,7 @@ struct service_wish { /* what a SUB says of a service; what it leaves out stays 
 };
 int service_read(struct broker *b, struct mp header, struct service_wish *wish, struct ls_error *err);
 void service_set(struct sub *sub, const struct service_wish *wish);
+void service_count(struct sub *sub, struct mp_slice topic); /* a request is given to it */
 void services_changed(struct broker *b); /* tell $sys.services */
 
 /* ---- live.c ---- */
@@ -263,8 +276,11 @@ struct connection;
 struct guard {
     struct connection *connections; /* by descriptor */
     size_t room, open;
+    size_t most; /* may be open: connections_max, or what the system's limit of open files leaves */
     struct timer timer;
 };
+/* guard_descriptors raises the limit of open files as far as the system lets it; -1 if that is too few to work at all. */
+int guard_descriptors(struct broker *b, struct ls_error *err);
 void guard_init(struct broker *b);
 void guard_fini(struct broker *b);
 void guard_events(struct broker *b); /* reads the monitors that are known to have something */
@@ -294,13 +310,15 @@ struct report_list report_begin(struct report *r, const char *key);
 bool report_keep(struct report_list *list);
 void report_end(struct report_list *list);
 uint16_t report_info(struct broker *b, struct buf *out); /* scalars and counters; returns how many pairs */
-/* One pair each. Empty names: all. */
-void report_streams(struct broker *b, struct report *r, struct mp_slice stream);
+/* One pair each. Empty names: all; likewise NULL. */
+void report_streams(struct broker *b, struct report *r, const struct stream *only);
 void report_consumers(struct broker *b, struct report *r, struct mp_slice consumer, struct mp_slice stream);
 void report_lags(struct broker *b, struct report *r); /* consumers without positions; looks at few events */
 void report_sessions(struct broker *b, struct report *r);
 void report_nodes(struct broker *b, struct report *r);       /* sessions with stats */
 void report_services(struct broker *b, struct report *r);    /* service.c */
+/* route.c: the busiest `most`; returns how many there are. */
+uint64_t report_topics(struct broker *b, struct report *r, size_t most, const struct stream *only);
 void report_http_routes(struct broker *b, struct report *r); /* http_route.c */
 
 /* ---- stats.c ---- */
@@ -340,7 +358,8 @@ struct broker {
     const struct broker_config *config;
     int port;
     char uuid[UUID_TEXT_SIZE], boot[UUID_TEXT_SIZE];
-    int64_t started_ms, now_ms, now_us, device_wait_ms;
+    int64_t started_ms, started_us, now_ms, now_us, device_wait_ms;
+    bool clock_ahead; /* it was set forward since the start */
     int64_t woke_ms; /* when the loop last turned again after a pause of the whole process */
     char now_text[CLOCK_TEXT_SIZE];
     uint64_t seed;                        /* of the hashes that peers could play with */
@@ -357,6 +376,7 @@ struct broker {
     struct consumer *letters; /* its consumer $dlq: the pending dead letters */
     struct schema_set *schemas;
     struct map routes;
+    int64_t routes_since_us; /* that they are counted */
     struct heap timers;
     struct map sessions; /* hash of the routing id -> session */
     struct session *lost_sessions;
@@ -369,6 +389,7 @@ struct broker {
     size_t replay_count, replay_room;
     struct sub **services; /* subscriptions that serve */
     size_t service_count, service_room, service_turn;
+    struct map service_totals; /* by pattern */
     uint64_t service_changes; /* of services and HTTP routes */
     struct timer services_timer;
     int64_t services_told_ms;

@@ -83,6 +83,7 @@ void deliver_one(struct session *to, const struct buf *lead, uint32_t lead_pairs
         header = (struct mp_slice){(const char *) b->scratch2.data, b->scratch2.len};
     }
     b->counters[C_DELIVERED]++;
+    to->flow.delivered++;
     reply_frames(to, "MSG", map, header, s->body);
 }
 
@@ -99,6 +100,7 @@ void deliver_packed(struct session *to, const struct buf *lead, uint32_t lead_pa
         buf_add(map, lead->data, lead->len);
     pack_common(map, attempt, stream);
     b->counters[C_DELIVERED] += p->count;
+    to->flow.delivered += p->count;
     zmq_msg_t body;
     zmq_msg_init_size(&body, p->bytes.len);
     memcpy(zmq_msg_data(&body), p->bytes.data, p->bytes.len);

@@ -11,11 +11,20 @@
 #define PACK_COUNT_MAX 256
 #define PUMP_BYTES_MAX (1u << 20) /* sent to one subscription in one go */
 
+static bool read_time(struct mp from, const char *key, int64_t *time_us)
+{
+    struct mp value;
+    uint64_t number;
+    if (!mp_find(from, key, &value) || !mp_uint(&value, &number) || number > INT64_MAX)
+        return false;
+    *time_us = (int64_t) number;
+    return true;
+}
+
 bool start_read(struct mp from, struct start *start)
 {
     struct mp_slice text;
     struct mp value;
-    uint64_t number;
     *start = (struct start){.kind = START_ALL};
     if (mp_uint(&from, &start->value)) {
         start->kind = START_SEQ;
@@ -28,18 +37,24 @@ bool start_read(struct mp from, struct start *start)
     }
     if (mp_find(from, "seq", &value) && mp_uint(&value, &start->value)) {
         start->kind = START_SEQ;
+        read_time(from, "seen_us", &start->time_us);
         return true;
     }
     if (mp_find(from, "last", &value) && mp_uint(&value, &start->value)) {
         start->kind = START_LAST;
         return true;
     }
-    if (mp_find(from, "time_us", &value) && mp_uint(&value, &number) && number <= INT64_MAX) {
-        start->kind = START_TIME;
-        start->time_us = (int64_t) number;
-        return true;
-    }
-    return false;
+    start->kind = START_TIME;
+    return read_time(from, "time_us", &start->time_us);
+}
+
+/* Where a reader goes on who has seen what lies before `seq`. In a log that was restored from an older copy, or made anew, those
+ * numbers may come a second time, with other events; but their times are later than all that the reader saw. */
+static uint64_t resume_seq(struct stream *s, const struct start *start)
+{
+    int64_t seen_us = start->time_us < INT64_MAX ? start->time_us : INT64_MAX - 1;
+    uint64_t unseen = seen_us ? log_seq_at_time(s->log, seen_us + 1) : log_next_seq(s->log);
+    return unseen < start->value ? unseen : start->value;
 }
 
 uint64_t start_seq(struct stream *s, const struct start *start)
@@ -47,7 +62,7 @@ uint64_t start_seq(struct stream *s, const struct start *start)
     switch (start->kind) {
     case START_NEW: return log_next_seq(s->log);
     case START_LAST: return log_seq_back(s->log, start->value);
-    case START_SEQ: return start->value;
+    case START_SEQ: return start->time_us ? resume_seq(s, start) : start->value;
     case START_TIME: return log_seq_at_time(s->log, start->time_us);
     case START_ALL: break;
     }
@@ -61,7 +76,7 @@ static void feed_add(struct sub *sub, struct stream *s, uint64_t seq)
     walk_seek(&f->walk, s->log, seq);
 }
 
-/* from: {streams: {name: seq}} or "new" */
+/* from: {streams: {name: seq or {seq, seen_us}}} or "new" */
 static int start_all(struct sub *sub, struct mp from, struct ls_error *err)
 {
     struct broker *b = sub->session->broker;
@@ -72,10 +87,10 @@ static int start_all(struct sub *sub, struct mp from, struct ls_error *err)
         return error_set(err, "BAD_VALUE", "without \"stream\", \"from\" wants \"new\" or {streams: {name: seq}}");
     for (size_t i = 0; i < b->stream_count; i++) {
         struct stream *s = &b->streams[i];
-        uint64_t seq = log_next_seq(s->log);
-        if (named && mp_find(names, s->config->name, &value) && !mp_uint(&value, &seq))
+        struct start start = {.kind = START_NEW};
+        if (named && mp_find(names, s->config->name, &value) && (!start_read(value, &start) || start.kind != START_SEQ))
             return error_set(err, "BAD_VALUE", "\"from\": stream %s wants a sequence number", s->config->name);
-        feed_add(sub, s, seq);
+        feed_add(sub, s, start.kind == START_SEQ ? resume_seq(s, &start) : start_seq(s, &start));
     }
     sub->live_too = true;
     return 0;

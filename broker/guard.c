@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 
 #define CHECK_EVERY_MS 100
+#define OWN_DESCRIPTORS 128           /* sockets, segments, threads, and connections between accept and on_accepted */
+#define CONNECTIONS_MIN 32           /* fewer are no bus */
 #define SLOW_BYTES (1 << 20)         /* waiting in the kernel for a peer that does not take them ... */
 #define STUCK_CHECKS 10              /* a subscriber that takes nothing for so many checks ... */
 #define STUCK_FEED_BYTES (64u << 20) /* ... while so much was published is cut off */
@@ -112,9 +114,10 @@ static void on_accepted(struct broker *b, enum socket_name socket, int fd)
                              .cookie = cookie_of(fd),
                              .since_ms = b->now_ms,
                              .slow_bytes = slow_bytes_of(fd)};
-    if (b->guard.open > b->config->connections_max) {
-        guard_cut(b, fd, "too many connections: raise broker.connections_max, or find out who opens them");
-    }
+    if (b->guard.open > b->guard.most)
+        guard_cut(b, fd, b->guard.most < b->config->connections_max
+                             ? "too many connections for the open files that the system allows: raise ulimit -n, or find out who opens them"
+                             : "too many connections: raise broker.connections_max, or find out who opens them");
 }
 
 static void on_disconnected(struct broker *b, int fd)
@@ -218,25 +221,29 @@ static void on_timer(void *arg, struct timer *timer)
     heap_set(&b->timers, timer, b->now_ms + CHECK_EVERY_MS);
 }
 
-static void raise_descriptor_limit(struct broker *b)
+int guard_descriptors(struct broker *b, struct ls_error *err)
 {
     struct rlimit limit;
+    b->guard.most = b->config->connections_max;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    uint64_t wanted = (uint64_t) b->config->connections_max + 200;
-    if (limit.rlim_cur < wanted)
-        logger_put(LEVEL_WARN, "few-descriptors",
-                   "the system allows fewer open files than broker.connections_max asks for (ulimit -n)",
-                   "allowed=%llu wanted=%llu", (unsigned long long) limit.rlim_cur, (unsigned long long) wanted);
+        return 0;
+    if (limit.rlim_max < OWN_DESCRIPTORS + CONNECTIONS_MIN)
+        return error_set(err, "SYSTEM",
+                         "the system allows %llu open files (ulimit -n); the broker needs %d, and one more for each connection",
+                         (unsigned long long) limit.rlim_max, OWN_DESCRIPTORS + CONNECTIONS_MIN);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max - OWN_DESCRIPTORS >= b->guard.most)
+        return 0;
+    b->guard.most = limit.rlim_max - OWN_DESCRIPTORS;
+    logger_put(LEVEL_WARN, "few-descriptors", "the system allows fewer connections than broker.connections_max (ulimit -n)",
+               "connections=%zu limit=%llu connections_max=%u", b->guard.most, (unsigned long long) limit.rlim_max,
+               b->config->connections_max);
+    return 0;
 }
 
 void guard_init(struct broker *b)
 {
-    raise_descriptor_limit(b);
     b->guard.timer.fire = on_timer;
     heap_set(&b->timers, &b->guard.timer, b->now_ms + CHECK_EVERY_MS);
 }

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "lib/utf8.h"
+
 #define KEYS_MAX 64
 #define DEPTH_MAX 8
 #define TEXT_MAX 256   /* id, source, subject */
@@ -53,6 +55,8 @@ static int read_attribute(struct mp *r, const struct attribute *a, struct header
     if (value.len > a->len_max)
         return error_set(err, "BAD_VALUE", "the header key \"%s\" is %zu bytes long; at most %zu are allowed", a->name,
                          value.len, a->len_max);
+    if (!utf8_valid(value.data, value.len))
+        return error_set(err, "BAD_VALUE", "the header key \"%s\" has bytes that are no UTF-8", a->name);
     if (!a->slice_at)
         return 0;
     struct mp_slice *kept = (void *) ((char *) h + a->slice_at - 1);
@@ -127,6 +131,8 @@ int header_read(struct mp_slice map, bool bare, struct header *h, struct ls_erro
         const struct attribute *a = attribute_find(key);
         if (a && read_attribute(&r, a, h, err) < 0)
             return -1;
+        if (!a && !utf8_valid(key.data, key.len))
+            return error_set(err, "BAD_FRAME", "a header key has bytes that are no UTF-8");
         const uint8_t *value = r.p;
         if (!a && (!mp_skip(&r) || !mp_valid(value, (size_t) (r.p - value), DEPTH_MAX)))
             return error_set(err, "BAD_FRAME", "the header's value of \"%.*s\" is cut off or too deep",

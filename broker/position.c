@@ -493,9 +493,8 @@ struct position *position_new(struct consumer *c, const char *member, uint64_t c
     return p;
 }
 
-void position_destroy(struct position *p)
+static void forget_pending(struct position *p)
 {
-    struct consumer *c = p->consumer;
     for (;;) {
         size_t at = 0;
         struct delivery *d = map_walk(&p->pending, &at, NULL);
@@ -503,6 +502,20 @@ void position_destroy(struct position *p)
             break;
         delivery_finish(d);
     }
+}
+
+void position_reset(struct position *p, uint64_t next)
+{
+    forget_pending(p);
+    p->done.count = 0;
+    p->cursor = next;
+    walk_seek(&p->walk, p->consumer->stream->log, next);
+}
+
+void position_destroy(struct position *p)
+{
+    struct consumer *c = p->consumer;
+    forget_pending(p);
     map_fini(&p->pending);
     heap_unset(&broker_of(p)->timers, &p->expiry);
     for (size_t i = 0; i < p->sub_count; i++)
@@ -606,11 +619,42 @@ int position_backlog(struct position *p, int look, struct backlog *backlog)
     return looked;
 }
 
+/* Forgets what the state says of numbers that the log has yet to give: files of different moments were copied together. True if it
+ * said something. */
+static bool forget_future(struct position *p, uint64_t end)
+{
+    uint64_t seq;
+    struct ranges *done = &p->done;
+    bool ahead = p->cursor > end;
+    p->cursor = ahead ? end : p->cursor;
+    while (done->count && done->items[done->count - 1].to >= end) {
+        struct log_range *last = &done->items[done->count - 1];
+        last->to = end - 1;
+        done->count -= last->from >= end;
+        ahead = true;
+    }
+    for (size_t at = 0; map_walk(&p->pending, &at, &seq);)
+        if (seq >= end) {
+            delivery_finish(map_get(&p->pending, seq));
+            ahead = true;
+            at = 0;
+        }
+    return ahead;
+}
+
 /* After recovery the cursor stands where the last checkpoint had it: it may pass what was finished since. */
 void position_catch_up(struct position *p)
 {
     struct stored event;
     int looked = 0;
+    uint64_t end = log_next_seq(p->consumer->stream->log);
+    if (forget_future(p, end)) {
+        logger_put(LEVEL_WARN, "position-ahead", "the consumer was ahead of its stream, which is an older copy: it goes on at the end",
+                   "consumer=%s stream=%s seq=%llu", p->consumer->name, p->consumer->stream->config->name,
+                   (unsigned long long) end);
+        state_position(p);
+        walk_seek(&p->walk, p->consumer->stream->log, p->cursor);
+    }
     while (looked++ < CATCH_UP_MAX && walk_next(&p->walk, &event) == 1 && !wanted(p, &event))
         p->cursor = event.seq + 1;
     walk_seek(&p->walk, p->consumer->stream->log, p->cursor);

@@ -17,6 +17,7 @@ struct refusal {
 
 /* What became of an event. */
 struct placed {
+    struct route *route;
     struct stream *stream; /* NULL: live only */
     bool dup;
     uint64_t seq; /* 0 when live only */
@@ -30,7 +31,7 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
         return error_set(&no->err, "BAD_VALUE", "the event has no topic");
     if (h->topic.data[0] == '$')
         return error_set(&no->err, "DENIED", "topics that begin with $ belong to the broker");
-    const struct route *route = route_find(b, h->topic); /* valid until the next route_find */
+    struct route *route = route_find(b, h->topic);
     if (!route)
         return error_set(&no->err, "BAD_TOPIC",
                          "\"%.*s\" is not a topic: lower-case words of a-z 0-9 _ - joined by dots, at most %d bytes",
@@ -43,6 +44,7 @@ static int check_event(struct broker *b, const struct header *h, size_t header_l
             &no->err, "TOO_BIG",
             "the body is %zu bytes long; broker.body_max is %u (larger things belong in a store, with dataref)",
             body.len, c->body_bytes_max);
+    placed->route = route;
     placed->stream = route->stream;
     if (route->schema && schema_check(route->schema, body.data, body.len, no->path, sizeof no->path, &no->err) < 0)
         return -1;
@@ -103,6 +105,7 @@ static int place_event(struct broker *b, struct session *s, const struct header 
     header_write(&b->scratch2, h, id, source, (struct mp_slice){b->now_text, CLOCK_TEXT_SIZE - 1});
     struct mp_slice header = {(const char *) b->scratch2.data, b->scratch2.len};
     if (!stream) {
+        route_count(placed->route, s, header.len + body.len, b->now_us);
         live_event(b, h->topic, header, body, b->now_us);
         return 0;
     }
@@ -118,6 +121,7 @@ static int place_event(struct broker *b, struct session *s, const struct header 
         dedup_forget_from(&stream->dedup, log_next_seq(stream->log));
         return -1;
     }
+    route_count(placed->route, s, header.len + body.len, b->now_us);
     b->counters[C_EVENTS_STORED]++;
     return 0;
 }
@@ -430,6 +434,9 @@ static void batch_store(struct broker *b, struct message *m, const struct header
             }
     }
     live_batch(b, m->session, items, h->batch);
+    for (uint64_t k = 0; k < h->batch; k++)
+        if (!items[k].refused && !items[k].placed.dup)
+            route_count(items[k].placed.route, m->session, items[k].header.len + items[k].body.len, b->now_us);
 }
 
 static void answer_batch_numbered(struct session *s, const struct header *h, const struct item *items)
@@ -546,12 +553,14 @@ void pack_own_header(struct broker *b, struct buf *out, const char *topic)
 uint64_t publish_internal(struct broker *b, const char *topic, struct mp_slice header, struct mp_slice body,
                           struct ls_error *err)
 {
-    const struct route *route = route_find(b, (struct mp_slice){topic, strlen(topic)});
-    if (!route->stream) {
+    struct route *route = route_find(b, (struct mp_slice){topic, strlen(topic)});
+    uint64_t seq = 0;
+    if (!route->stream)
         live_event(b, (struct mp_slice){topic, strlen(topic)}, header, body, b->now_us);
+    else if (!(seq = append_single(route->stream, b->now_us, header, body, err)))
         return 0;
-    }
-    return append_single(route->stream, b->now_us, header, body, err);
+    route_count(route, NULL, header.len + body.len, b->now_us);
+    return seq;
 }
 
 void publish_rejected(struct broker *b, struct message *m, const struct ls_error *why)

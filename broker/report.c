@@ -127,11 +127,11 @@ static void pack_stream(struct buf *out, const struct stream *s)
     pack_retain(out, s->config);
 }
 
-void report_streams(struct broker *b, struct report *r, struct mp_slice stream)
+void report_streams(struct broker *b, struct report *r, const struct stream *only)
 {
     struct report_list list = report_begin(r, "streams");
     for (size_t i = 0; i < b->stream_count; i++) {
-        if (stream.len && !mp_is(stream, b->streams[i].config->name))
+        if (only && only != &b->streams[i])
             continue;
         pack_stream(r->out, &b->streams[i]);
         if (!report_keep(&list))
@@ -249,11 +249,15 @@ void report_lags(struct broker *b, struct report *r)
 
 static void pack_session(struct buf *out, const struct session *s, bool since)
 {
-    buf_pack_map(out, 2u + since + (s->stats.len > 0));
+    buf_pack_map(out, 6u + since + (s->stats.len > 0));
     buf_pair_str(out, "client", s->client);
     buf_pair_str(out, "member", s->member);
     if (since)
         buf_pair_uint(out, "since_us", (uint64_t) s->since_us);
+    buf_pair_uint(out, "published", s->flow.published);
+    buf_pair_uint(out, "delivered", s->flow.delivered);
+    buf_pair_uint(out, "requests", s->flow.requests);
+    buf_pair_uint(out, "served", s->flow.served);
     if (s->stats.len) {
         buf_pack_str(out, "stats");
         buf_add(out, s->stats.data, s->stats.len);

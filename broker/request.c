@@ -140,6 +140,8 @@ static void give(struct request *r, struct sub *worker)
     struct buf map = {0};
     r->worker = worker;
     worker->busy++;
+    worker->session->flow.served++;
+    service_count(worker, (struct mp_slice){r->topic, strlen(r->topic)});
     int64_t left = r->deadline.due_ms - b->now_ms;
     buf_pack_map(&map, 5 + r->attribute_count);
     buf_pair_uint(&map, "cid", worker->cid);
@@ -284,6 +286,7 @@ void on_request(struct broker *b, struct message *m)
     struct ls_error err;
     bool any = false;
     b->counters[C_REQUESTS]++;
+    m->session->flow.requests++;
     if (asking_read(b, m, &k, &err) < 0 || check_room(b, message_part(m, 2).len, &err) < 0) {
         struct buf about = {0};
         uint32_t pairs = pack_tag(&about, message_part(m, 1));
@@ -507,5 +510,4 @@ size_t requests_waiting(const struct broker *b, const char *pattern)
 void requests_fini(struct broker *b)
 {
     map_fini(&b->requests);
-    free(b->services);
 }

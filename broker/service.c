@@ -5,11 +5,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #define SLOTS_MAX 1000
 #define ABOUT_BYTES_MAX 16384
 #define ABOUT_DEPTH_MAX 8
 #define TELL_EVERY_MS 50
+#define TOTALS_KEPT 1000 /* those of patterns that nobody serves any more among them */
 
 /* ---- $sys.services ---- */
 
@@ -42,6 +45,83 @@ void services_changed(struct broker *b)
         heap_set(&b->timers, &b->services_timer, due > b->now_ms ? due : b->now_ms);
 }
 
+/* ---- how many requests: counted by pattern, so that the total outlives its workers ---- */
+
+struct service_total {
+    uint64_t requests;
+    size_t holders;
+};
+
+static uint64_t total_key(const struct broker *b, const char *pattern)
+{
+    return XXH3_64bits_withSeed(pattern, strlen(pattern), b->seed);
+}
+
+static struct service_total *total_hold(struct broker *b, const char *pattern)
+{
+    uint64_t key = total_key(b, pattern);
+    struct service_total *total = map_get(&b->service_totals, key);
+    if (!total) {
+        total = xcalloc(1, sizeof *total);
+        map_put(&b->service_totals, key, total);
+    }
+    total->holders++;
+    return total;
+}
+
+static void total_release(struct broker *b, const char *pattern, struct service_total *total)
+{
+    if (--total->holders == 0 && b->service_totals.used > TOTALS_KEPT)
+        free(map_remove(&b->service_totals, total_key(b, pattern)));
+}
+
+static bool stands_before(struct service_total *const *totals, size_t count, const struct service_total *total)
+{
+    for (size_t i = 0; i < count; i++)
+        if (totals[i] == total)
+            return true;
+    return false;
+}
+
+static void totals_hold(struct sub *sub)
+{
+    size_t count = 0;
+    while (sub->topics[count])
+        count++;
+    sub->totals = xcalloc(count, sizeof *sub->totals);
+    for (size_t i = 0; i < count; i++) {
+        struct service_total *total = total_hold(sub->session->broker, sub->topics[i]);
+        if (stands_before(sub->totals, i, total))
+            total->holders--;
+        else
+            sub->totals[i] = total;
+    }
+}
+
+static void totals_release(struct sub *sub)
+{
+    for (size_t i = 0; sub->topics[i]; i++)
+        if (sub->totals[i])
+            total_release(sub->session->broker, sub->topics[i], sub->totals[i]);
+    free(sub->totals);
+}
+
+void service_count(struct sub *sub, struct mp_slice topic)
+{
+    for (size_t i = 0; sub->topics[i]; i++)
+        if (sub->totals[i] && topic_match(sub->topics[i], strlen(sub->topics[i]), topic.data, topic.len))
+            sub->totals[i]->requests++;
+}
+
+void services_fini(struct broker *b)
+{
+    struct service_total *total;
+    for (size_t at = 0; (total = map_walk(&b->service_totals, &at, NULL));)
+        free(total);
+    map_fini(&b->service_totals);
+    free(b->services);
+}
+
 /* ---- coming, changing, going ---- */
 
 void service_join(struct sub *sub)
@@ -49,6 +129,7 @@ void service_join(struct sub *sub)
     struct broker *b = sub->session->broker;
     b->services = xgrow(b->services, &b->service_room, b->service_count + 1, sizeof *b->services);
     b->services[b->service_count++] = sub;
+    totals_hold(sub);
     b->requests_moved = true;
     services_changed(b);
 }
@@ -60,6 +141,7 @@ void service_leave(struct sub *sub)
         if (b->services[i] == sub)
             b->services[i] = b->services[--b->service_count];
     requests_of_worker_gone(b, sub);
+    totals_release(sub);
     b->declared_bytes -= sub->about.len;
     buf_fini(&sub->about);
     b->requests_moved = true;
@@ -178,8 +260,10 @@ static void pack_service(struct broker *b, struct report *r, const struct entry 
             slots += entries[i].sub->slots;
             busy += entries[i].sub->busy;
         }
-    buf_pack_map(r->out, 6);
+    const struct service_total *total = map_get(&b->service_totals, total_key(b, entries->pattern));
+    buf_pack_map(r->out, 7);
     buf_pair_str(r->out, "topic", entries->pattern);
+    buf_pair_uint(r->out, "requests", total->requests);
     buf_pair_uint(r->out, "members", members);
     buf_pair_uint(r->out, "slots", slots);
     buf_pair_uint(r->out, "busy", busy);

@@ -335,6 +335,7 @@ void on_hello(struct broker *b, struct message *m)
     end_declared(s);
     s->introduced = true;
     s->since_us = b->now_us;
+    memset(&s->flow, 0, sizeof s->flow);
     copy_name(s->client, hello.client);
     if (hello.member.len)
         copy_name(s->member, hello.member);

@@ -2,7 +2,8 @@
 /* Counters, memory accounts, and the $sys.stats event that tells them. */
 #include "broker/core.h"
 
-#define BODY_RESERVE 64 /* of the body of $sys.stats, for the ends of its lists */
+#define BODY_RESERVE 128 /* of the body of $sys.stats, for the ends of its lists */
+#define TOPICS_MAX 200
 
 const struct counter_info COUNTERS[C_COUNT] = {
     [C_MESSAGES_IN] = {"messages_in", "messages received on all sockets"},
@@ -50,9 +51,10 @@ static void pack_body(struct broker *b, struct buf *body)
 {
     struct report r = {.out = body, .limit = b->config->body_bytes_max - BODY_RESERVE};
     size_t at = buf_begin_map(body);
-    uint16_t pairs = (uint16_t) (report_info(b, body) + 3);
-    report_streams(b, &r, (struct mp_slice){0});
+    uint16_t pairs = (uint16_t) (report_info(b, body) + 4);
+    report_streams(b, &r, NULL);
     report_lags(b, &r);
+    report_topics(b, &r, TOPICS_MAX, NULL);
     report_nodes(b, &r);
     if (r.truncated) {
         buf_pair_bool(body, "truncated", true);

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Streams: which topics each keeps, opening their logs, and what follows a commit. */
+/* Streams: opening their logs, and what follows a commit. */
 #include "broker/core.h"
 
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define PENDING_BYTES_MAX (64u << 20)
 #define HOT_BYTES_MAX (8u << 20)
-#define ROUTES_MAX 20000
 
 static void on_committed(void *arg, struct log *log, uint64_t upto)
 {
@@ -102,48 +99,4 @@ void stream_checkpoint(struct stream *s)
 {
     if (state_file_full(s->state))
         state_checkpoint(s);
-}
-
-/* ---- routes ---- */
-
-static struct stream *stream_for(struct broker *b, struct mp_slice topic)
-{
-    for (size_t i = 0; i < b->stream_count; i++)
-        for (const char *const *p = b->streams[i].config->topics; *p; p++)
-            if (topic_match(*p, strlen(*p), topic.data, topic.len))
-                return &b->streams[i];
-    return NULL;
-}
-
-void routes_trim(struct broker *b)
-{
-    if (b->routes.used >= ROUTES_MAX)
-        routes_clear(b);
-}
-
-void routes_clear(struct broker *b)
-{
-    size_t at = 0;
-    struct route *route;
-    while ((route = map_walk(&b->routes, &at, NULL)))
-        free(route);
-    map_fini(&b->routes);
-}
-
-const struct route *route_find(struct broker *b, struct mp_slice topic)
-{
-    uint64_t key = XXH3_64bits_withSeed(topic.data, topic.len, b->seed);
-    struct route *route = map_get(&b->routes, key);
-    if (route && route->len == topic.len && !memcmp(route->topic, topic.data, topic.len))
-        return route;
-    if (!topic_valid(topic.data, topic.len))
-        return NULL;
-    free(map_remove(&b->routes, key));
-    route = xcalloc(1, sizeof *route);
-    memcpy(route->topic, topic.data, topic.len);
-    route->len = topic.len;
-    route->stream = stream_for(b, topic);
-    route->schema = schema_set_find(b->schemas, topic.data, topic.len);
-    map_put(&b->routes, key, route);
-    return route;
 }

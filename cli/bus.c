@@ -89,7 +89,7 @@ int bus_adm(struct bus *bus, const struct bus_adm *adm, char **reply, size_t *le
 {
     struct buf request = {0};
     struct ls_error err = {0};
-    buf_pack_map(&request, adm->key ? 2 : 1);
+    buf_pack_map(&request, 1 + (adm->key != NULL) + (adm->from != NULL));
     buf_pack_str(&request, "op");
     buf_pack_str(&request, adm->op);
     if (adm->key) {
@@ -98,6 +98,13 @@ int bus_adm(struct bus *bus, const struct bus_adm *adm, char **reply, size_t *le
             buf_pack_str(&request, adm->text);
         else
             buf_pack_uint(&request, adm->number);
+    }
+    if (adm->from) {
+        buf_pack_str(&request, "from");
+        if (strspn(adm->from, "0123456789") == strlen(adm->from))
+            buf_pack_uint(&request, strtoull(adm->from, NULL, 10));
+        else
+            buf_pack_str(&request, adm->from);
     }
     int result = ls_adm_wait(bus->client, ls_bytes(request.data, request.len), bus->timeout_ms, reply, len, &err);
     buf_fini(&request);

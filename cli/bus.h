@@ -26,11 +26,12 @@ void bus_close(struct bus *bus);
 /* bus_failed prints the error and returns the exit status for it. */
 int bus_failed(const struct cli_command *command, const struct ls_error *err);
 
-/* bus_adm sends ADM {op, key: text or number}: `key` NULL for none, `text` NULL for the number. *reply is the caller's to
- * free. 0, or the exit status after a message. */
+/* bus_adm sends ADM {op, key: text or number, from}: `key` NULL for none, `text` NULL for the number; `from` NULL for none, digits are a
+ * number. *reply is the caller's to free. 0, or the exit status after a message. */
 struct bus_adm {
     const char *op, *key, *text;
     uint64_t number;
+    const char *from;
 };
 int bus_adm(struct bus *bus, const struct bus_adm *adm, char **reply, size_t *len);
 

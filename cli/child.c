@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/xmem.h"
 
 #define STABLE_MS 60000
@@ -23,6 +25,14 @@ void child_init(struct child *child)
     child->source[1] = (struct source){.fd = -1, .screen = 2};
     child->ends = xcalloc((size_t) child->limit + 1, sizeof *child->ends);
     child->next_delay_ms = child->delay_ms;
+    child->since_us = clock_wall_us();
+}
+
+void child_set_state(struct child *child, enum child_state state)
+{
+    if (child->state != state)
+        child->since_us = clock_wall_us();
+    child->state = state;
 }
 
 static void free_texts(char **texts)
@@ -46,16 +56,19 @@ void child_fini(struct child *child)
     }
 }
 
+/* This and the next one run in the forked child. Another thread (libzmq's) may have held any lock when it was forked off, so they
+ * call nothing that takes one: not snprintf, nor strerror, which looks for a translation. */
 static _Noreturn void fail(const char *what, const char *name)
 {
-    char text[512];
-    int len = snprintf(text, sizeof text, "cannot %s %s: %s\n", what, name, strerror(errno));
-    if (len < 0 || write(STDERR_FILENO, text, (size_t) len < sizeof text ? (size_t) len : sizeof text - 1) < 0)
-        _exit(EXIT_NOT_STARTED);
+    const char *texts[] = {"cannot ", what, " ", name, ": ", strerrordesc_np(errno), "\n"};
+    struct iovec parts[7];
+    for (size_t i = 0; i < 7; i++)
+        parts[i] = (struct iovec){(char *) (uintptr_t) texts[i], strlen(texts[i])};
+    ssize_t written = writev(STDERR_FILENO, parts, 7);
+    (void) written;
     _exit(EXIT_NOT_STARTED);
 }
 
-/* Runs in the forked child. */
 static _Noreturn void become(const struct child *child, const int *pipes, pid_t parent)
 {
     sigset_t none;
@@ -107,7 +120,8 @@ bool child_start(struct child *child, int64_t now_ms)
         child->source[i].fd = fds[i];
     }
     child->pid = pid;
-    child->state = CHILD_RUNNING;
+    child_set_state(child, CHILD_RUNNING);
+    child->starts++;
     child->leader_ended = false;
     child->started_ms = now_ms;
     return true;

@@ -18,6 +18,7 @@ enum child_state {
 
 struct child {
     struct speaker speaker; /* its name */
+    const char *node, *kind; /* of the topology; node NULL: the broker */
     char **argv, **env;     /* NULL-terminated; owned */
     char *directory;        /* NULL: the working directory; owned */
     bool is_broker;
@@ -30,8 +31,11 @@ struct child {
     int64_t stop_timeout_ms;
 
     enum child_state state;
+    int64_t since_us;       /* that it is in this state */
+    uint64_t starts;
     pid_t pid;              /* of the process and its group; 0: none */
     bool leader_ended;      /* CHILD_CLEARING: only others of the group are left */
+    bool has_ended;         /* ever */
     int status;             /* of the last end, as from waitpid */
     int64_t start_ms, kill_ms, started_ms, ended_ms, next_delay_ms;
     int64_t *ends;          /* ring of the last `limit` ends */
@@ -48,6 +52,8 @@ void child_fini(struct child *child);
  * dies (SIGTERM) with this one. A command that cannot be executed says so on its standard error and exits with 127. False
  * if no process could be made. */
 bool child_start(struct child *child, int64_t now_ms);
+
+void child_set_state(struct child *child, enum child_state state);
 
 /* child_signal signals the whole group. */
 void child_signal(const struct child *child, int signal);

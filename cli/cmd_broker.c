@@ -40,6 +40,7 @@ static void block_signals(void)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file as large as a limit allows (ulimit -f) is an error of the write, as a full disk is */
 }
 
 static void print_problems(const struct diag_list *diags)

@@ -14,7 +14,7 @@ struct look {
     struct bus bus;
     struct options_broker broker;
     bool json;
-    const char *verb, *name;
+    const char *verb, *name, *to;
 };
 
 struct totals {
@@ -24,17 +24,14 @@ struct totals {
 static struct totals add_up(struct mp consumer)
 {
     struct totals t = {0};
-    uint32_t count;
-    struct mp positions = bus_list(consumer, "positions", &count);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t oldest_us = bus_number(positions, "oldest_us");
-        t.in_flight += bus_number(positions, "in_flight");
-        t.waiting += bus_number(positions, "waiting");
-        t.pending += bus_number(positions, "pending");
+    struct mp_maps positions = mp_maps(consumer, "positions");
+    for (struct mp position; mp_maps_next(&positions, &position);) {
+        uint64_t oldest_us = bus_number(position, "oldest_us");
+        t.in_flight += bus_number(position, "in_flight");
+        t.waiting += bus_number(position, "waiting");
+        t.pending += bus_number(position, "pending");
         if (oldest_us && (!t.oldest_us || oldest_us < t.oldest_us))
             t.oldest_us = oldest_us;
-        if (!mp_skip(&positions))
-            break;
     }
     return t;
 }
@@ -71,21 +68,18 @@ static void add_row(struct table *table, struct mp consumer)
 static void put_positions(struct mp consumer)
 {
     static const char *const HEADINGS[] = {"MEMBER", ">NEXT", ">PENDING", ">IN FLIGHT", ">WAITING", ">LAG", NULL};
-    uint32_t count;
     char text[RENDER_SHORT_SIZE];
     struct table table;
-    struct mp positions = bus_list(consumer, "positions", &count);
+    struct mp_maps positions = mp_maps(consumer, "positions");
     table_init(&table, HEADINGS);
-    for (uint32_t i = 0; i < count; i++) {
-        struct mp_slice member = bus_text(positions, "member");
+    for (struct mp position; mp_maps_next(&positions, &position);) {
+        struct mp_slice member = bus_text(position, "member");
         table_add(&table, member.len ? member.data : "(all)", member.len ? member.len : 5);
-        table_addf(&table, "%llu", (unsigned long long) bus_number(positions, "next"));
-        table_addf(&table, "%llu", (unsigned long long) bus_number(positions, "pending"));
-        table_addf(&table, "%llu", (unsigned long long) bus_number(positions, "in_flight"));
-        table_addf(&table, "%llu", (unsigned long long) bus_number(positions, "waiting"));
-        table_addf(&table, "%s", lag(bus_number(positions, "oldest_us"), text));
-        if (!mp_skip(&positions))
-            break;
+        table_addf(&table, "%llu", (unsigned long long) bus_number(position, "next"));
+        table_addf(&table, "%llu", (unsigned long long) bus_number(position, "pending"));
+        table_addf(&table, "%llu", (unsigned long long) bus_number(position, "in_flight"));
+        table_addf(&table, "%llu", (unsigned long long) bus_number(position, "waiting"));
+        table_addf(&table, "%s", lag(bus_number(position, "oldest_us"), text));
     }
     puts("");
     table_print(&table, "No member has a position yet.");
@@ -116,17 +110,14 @@ static void put_info(struct mp consumer)
     buf_fini(&takes);
 }
 
-static void put_table(struct mp list, uint32_t count)
+static void put_table(struct mp_maps consumers)
 {
     static const char *const HEADINGS[] = {"CONSUMER", "STREAM", "SHARE", ">MEMBERS", ">PENDING", ">IN FLIGHT", ">WAITING",
                                            ">LAG", ">DEAD", "TAKES", NULL};
     struct table table;
     table_init(&table, HEADINGS);
-    for (uint32_t i = 0; i < count; i++) {
-        add_row(&table, list);
-        if (!mp_skip(&list))
-            break;
-    }
+    for (struct mp consumer; mp_maps_next(&consumers, &consumer);)
+        add_row(&table, consumer);
     table_print(&table, "There are no consumers.");
 }
 
@@ -149,7 +140,7 @@ static int look_up(struct look *look)
     } else if (look->name) {
         put_info(list);
     } else {
-        put_table(list, count);
+        put_table(mp_maps(mp_over(reply, len), "consumers"));
     }
     free(reply);
     return status;
@@ -169,9 +160,45 @@ static int drop(struct look *look)
     return status;
 }
 
+static int reset(struct look *look)
+{
+    char *reply = NULL;
+    size_t len;
+    struct bus_adm adm = {.op = "consumer.reset", .key = "consumer", .text = look->name, .from = look->to};
+    int status = bus_adm(&look->bus, &adm, &reply, &len);
+    if (status == CLI_OK && look->json)
+        info_json(mp_over(reply, len));
+    else if (status == CLI_OK)
+        printf("ok %s goes on at %llu\n", look->name, (unsigned long long) bus_number(mp_over(reply, len), "next"));
+    free(reply);
+    return status;
+}
+
+static bool is_place(const char *to)
+{
+    return strcmp(to, "all") == 0 || strcmp(to, "new") == 0 || (*to && strlen(to) < 20 && to[strspn(to, "0123456789")] == '\0');
+}
+
+static int check_words(const struct look *look, int words)
+{
+    static const char *const VERBS[] = {"ls", "info", "drop", "reset"};
+    size_t verb = 0;
+    while (verb < 4 && strcmp(look->verb, VERBS[verb]) != 0)
+        verb++;
+    if (verb == 4)
+        return options_usage(&CMD_CONSUMER, "\"%s\" is none of ls, info, drop, reset", look->verb);
+    if (words > 2 || (verb == 0) == (look->name != NULL))
+        return options_usage(&CMD_CONSUMER, verb == 0 ? "ls takes no name" : "%s takes the name of one consumer", look->verb);
+    if ((verb == 3) != (look->to != NULL))
+        return options_usage(&CMD_CONSUMER, "reset needs --to all, --to new or --to SEQ; nothing else takes it");
+    if (look->to && !is_place(look->to))
+        return options_usage(&CMD_CONSUMER, "--to wants all, new or a sequence number, not \"%s\"", look->to);
+    return CLI_OK;
+}
+
 static int run(int argc, char **argv)
 {
-    static const struct option LONGS[] = {OPTIONS_BROKER, {"json", no_argument, NULL, 'j'}, {0}};
+    static const struct option LONGS[] = {OPTIONS_BROKER, {"json", no_argument, NULL, 'j'}, {"to", required_argument, NULL, 't'}, {0}};
     struct look look = {.json = false};
     int option;
     bool ok;
@@ -179,19 +206,18 @@ static int run(int argc, char **argv)
     while ((option = options_next(&CMD_CONSUMER, argc, argv, "j", LONGS)) != OPTIONS_END) {
         if (option == 'j')
             look.json = true;
+        else if (option == 't')
+            look.to = optarg;
         else if (!options_broker_take(&CMD_CONSUMER, &look.broker, option, &ok) || !ok)
             return CLI_USAGE;
     }
     look.verb = optind < argc ? argv[optind] : "ls";
     look.name = optind + 1 < argc ? argv[optind + 1] : NULL;
-    bool is_ls = strcmp(look.verb, "ls") == 0, is_drop = strcmp(look.verb, "drop") == 0;
-    if (!is_ls && !is_drop && strcmp(look.verb, "info") != 0)
-        return options_usage(&CMD_CONSUMER, "\"%s\" is none of ls, info, drop", look.verb);
-    if (argc - optind > 2 || is_ls == (look.name != NULL))
-        return options_usage(&CMD_CONSUMER, is_ls ? "ls takes no name" : "%s takes the name of one consumer", look.verb);
-    int status = bus_open(&look.bus, &CMD_CONSUMER, &look.broker, NULL);
+    int status = check_words(&look, argc - optind);
     if (status == CLI_OK)
-        status = is_drop ? drop(&look) : look_up(&look);
+        status = bus_open(&look.bus, &CMD_CONSUMER, &look.broker, NULL);
+    if (status == CLI_OK)
+        status = *look.verb == 'd' ? drop(&look) : *look.verb == 'r' ? reset(&look) : look_up(&look);
     bus_close(&look.bus);
     return status;
 }
@@ -199,14 +225,15 @@ static int run(int argc, char **argv)
 const struct cli_command CMD_CONSUMER = {
     .name = "consumer",
     .run = run,
-    .summary = "list the durable consumers, show one, drop one",
+    .summary = "list the durable consumers, show, drop or reset one",
     .usage =
-        "lineshaft consumer - list the durable consumers, show one, drop one\n"
+        "lineshaft consumer - list the durable consumers, show, drop or reset one\n"
         "\n"
         "SYNOPSIS\n"
         "  lineshaft consumer ls [OPTION ...]\n"
         "  lineshaft consumer info NAME [OPTION ...]\n"
         "  lineshaft consumer drop NAME [OPTION ...]\n"
+        "  lineshaft consumer reset NAME --to all|new|SEQ [OPTION ...]\n"
         "\n"
         "DESCRIPTION\n"
         "  A durable consumer is a named position in a stream. PENDING is how many events behind it are not finished;\n"
@@ -216,13 +243,19 @@ const struct cli_command CMD_CONSUMER = {
         "  drop forgets a consumer with its position and its counters, for ever. One that the topology declares cannot\n"
         "  be dropped: take it out of the file.\n"
         "\n"
+        "  reset lets a consumer go on elsewhere in its stream: at the first event that is kept, behind the last one,\n"
+        "  or at a sequence number. It forgets which events were finished, so they are given out again; dead letters\n"
+        "  stay. Neither is possible while members are connected: stop them, or run `lineshaft broker FILE` alone.\n"
+        "\n"
         "OPTIONS\n"
         "  -j, --json       As the broker tells it: docs/protocol.md, \"Administration\".\n"
+        "  --to PLACE       reset: all, new or a sequence number.\n"
         OPTIONS_BROKER_USAGE
         "\n"
         "EXAMPLES\n"
         "  lineshaft consumer ls\n"
         "  lineshaft consumer info my-report\n"
+        "  lineshaft consumer reset tracking --to all\n"
         "\n"
         OPTIONS_EXIT_USAGE,
 };

@@ -107,17 +107,15 @@ static void add_row(struct dlq *d, const struct ls_event *letter, struct mp body
 
 static void put_attempts(struct mp body)
 {
-    uint32_t count;
-    struct mp attempts = bus_list(body, "attempts", &count);
-    for (uint32_t i = 0; i < count; i++) {
+    const char *label = "attempts";
+    struct mp_maps attempts = mp_maps(body, "attempts");
+    for (struct mp attempt; mp_maps_next(&attempts, &attempt); label = "") {
         struct buf when = {0};
-        struct mp_slice member = bus_text(attempts, "member"), error = bus_text(attempts, "error");
-        event_clock((int64_t) bus_number(attempts, "at_us"), &when);
-        info_line(i ? "" : "attempts", "%llu  %s  %.*s  %.*s", (unsigned long long) bus_number(attempts, "attempt"),
-                  buf_text(&when), (int) member.len, member.data, (int) error.len, error.data);
+        struct mp_slice member = bus_text(attempt, "member"), error = bus_text(attempt, "error");
+        event_clock((int64_t) bus_number(attempt, "at_us"), &when);
+        info_line(label, "%llu  %s  %.*s  %.*s", (unsigned long long) bus_number(attempt, "attempt"), buf_text(&when),
+                  (int) member.len, member.data, (int) error.len, error.data);
         buf_fini(&when);
-        if (!mp_skip(&attempts))
-            break;
     }
 }
 

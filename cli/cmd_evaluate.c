@@ -10,6 +10,7 @@
 #include "cli/store.h"
 #include "lib/error.h"
 #include "lib/json.h"
+#include "lib/uri.h"
 #include "lib/xmem.h"
 #include "nodes/inference/ngram_corpus.h"
 #include "nodes/inference/ngram_measure.h"
@@ -126,7 +127,7 @@ static int put_outputs(const struct evaluate *e, const char *path)
 static char *find_model(const struct evaluate *e, char **scratch, int *status)
 {
     struct store_call call = {&CMD_EVALUATE, &e->broker, !e->json && isatty(STDERR_FILENO)};
-    char *path = file_uri_path(e->model);
+    char *path = uri_file_path(e->model);
     if (!store_has(e->model))
         return path ? path : xstrdup(e->model);
     *scratch = store_scratch(&CMD_EVALUATE);

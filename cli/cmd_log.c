@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lineshaft log: looks at a log's files without a broker. */
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 #include "cli/options.h"
 #include "lib/clock.h"
 #include "lib/json.h"
-#include "lib/mp.h"
+#include "lib/wire.h"
 #include "lib/xmem.h"
 #include "nodes/kinds.h"
 #include "topology/topology.h"
@@ -123,29 +122,11 @@ static int check(struct log_command *c, const char *path)
 
 /* ---- dump ---- */
 
-static bool unpack(struct mp_slice *packed, struct mp_slice *header, struct mp_slice *body)
+static struct ls_slice attribute(struct ls_slice header, const char *name)
 {
-    uint32_t lens[2];
-    if (packed->len < sizeof lens)
-        return false;
-    memcpy(lens, packed->data, sizeof lens);
-    uint64_t header_len = ntohl(lens[0]), body_len = ntohl(lens[1]);
-    if (header_len + body_len > packed->len - sizeof lens)
-        return false;
-    *header = (struct mp_slice){packed->data + sizeof lens, header_len};
-    *body = (struct mp_slice){header->data + header_len, body_len};
-    size_t used = sizeof lens + header_len + body_len;
-    *packed = (struct mp_slice){packed->data + used, packed->len - used};
-    return true;
-}
-
-static struct ls_slice attribute(struct mp_slice header, const char *name)
-{
-    struct mp value;
-    struct mp_slice text;
-    if (mp_find(mp_over(header.data, header.len), name, &value) && mp_str(&value, &text))
-        return ls_bytes(text.data, text.len);
-    return ls_bytes("", 0);
+    struct ls_slice text = ls_bytes("", 0);
+    wire_str(wire_map(header), name, &text);
+    return text;
 }
 
 static void put_event(struct log_command *c, const struct ls_event *event)
@@ -165,21 +146,20 @@ static void put_event(struct log_command *c, const struct ls_event *event)
 static bool on_entry(void *arg, const struct log_entry *entry, const char *file, uint64_t offset)
 {
     struct log_command *c = arg;
-    struct mp_slice rest = {(const char *) entry->data, entry->len}, header, body;
-    struct ls_slice source = {0};
+    struct ls_slice rest = ls_bytes(entry->data, entry->len), source = {0}, header, body;
     if (entry->flags & ENTRY_BATCH && rest.len && (size_t) 1 + entry->data[0] <= rest.len) {
         source = ls_bytes(rest.data + 1, entry->data[0]);
-        rest = (struct mp_slice){rest.data + 1 + source.len, rest.len - 1 - source.len};
+        rest = ls_bytes(rest.data + 1 + source.len, rest.len - 1 - source.len);
     }
     for (uint64_t seq = entry->seq; seq < entry->seq + entry->count && !c->stopped; seq++) {
-        if (!unpack(&rest, &header, &body)) {
+        if (!wire_packed_next(&rest, &header, &body)) {
             fprintf(stderr, "%s:%llu: event %llu cannot be taken apart\n", file, (unsigned long long) offset,
                     (unsigned long long) seq);
             break;
         }
         struct ls_event event = {.topic = attribute(header, "topic"), .source = attribute(header, "source"),
-            .subject = attribute(header, "subject"), .header = ls_bytes(header.data, header.len),
-            .body = ls_bytes(body.data, body.len), .stream = ls_str(c->stream), .seq = seq, .ts_us = entry->ts_us};
+                                 .subject = attribute(header, "subject"), .header = header, .body = body,
+                                 .stream = ls_str(c->stream), .seq = seq, .ts_us = entry->ts_us};
         if (!event.source.len)
             event.source = source;
         if (seq >= c->from)

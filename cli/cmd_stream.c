@@ -82,18 +82,16 @@ static void put_info(struct mp stream)
     buf_fini(&topics);
 }
 
-static int info(const struct look *look, struct mp list, uint32_t count)
+static int info(const struct look *look, struct mp_maps streams)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (mp_is(bus_text(list, "name"), look->name)) {
+    for (struct mp stream; mp_maps_next(&streams, &stream);) {
+        if (mp_is(bus_text(stream, "name"), look->name)) {
             if (look->json)
-                info_json(list);
+                info_json(stream);
             else
-                put_info(list);
+                put_info(stream);
             return CLI_OK;
         }
-        if (!mp_skip(&list))
-            break;
     }
     fprintf(stderr, "lineshaft stream: there is no stream \"%s\"; `lineshaft stream ls` lists them\n", look->name);
     return CLI_FAILED;
@@ -104,26 +102,23 @@ static int show(struct look *look)
     static const char *const HEADINGS[] = {"STREAM", ">EVENTS", ">SIZE", ">FIRST", ">LAST", "DURABILITY", "HEALTH", "TOPICS", NULL};
     char *reply = NULL;
     size_t len = 0;
-    uint32_t count;
     struct table table;
     int status = bus_open(&look->bus, &CMD_STREAM, &look->broker, NULL);
     if (status == CLI_OK)
         status = bus_adm(&look->bus, &(struct bus_adm){.op = "streams"}, &reply, &len);
     if (status != CLI_OK)
         return status;
-    struct mp map = mp_over(reply, len), all = map, list = bus_list(map, "streams", &count);
+    struct mp map = mp_over(reply, len), all = map;
+    struct mp_maps streams = mp_maps(map, "streams");
     if (look->name) {
-        status = info(look, list, count);
+        status = info(look, streams);
     } else if (look->json) {
         mp_find(map, "streams", &all);
         info_json(all);
     } else {
         table_init(&table, HEADINGS);
-        for (uint32_t i = 0; i < count; i++) {
-            add_row(&table, list);
-            if (!mp_skip(&list))
-                break;
-        }
+        for (struct mp stream; mp_maps_next(&streams, &stream);)
+            add_row(&table, stream);
         table_print(&table, "There are no streams.");
     }
     free(reply);

@@ -143,14 +143,10 @@ static int find_streams(struct tail *t)
 {
     char *reply = NULL;
     size_t len = 0;
-    uint32_t count = 0;
     int status = bus_adm(&t->bus, &(struct bus_adm){.op = "streams"}, &reply, &len);
-    struct mp list = status == CLI_OK ? bus_list(mp_over(reply, len), "streams", &count) : mp_over("", 0);
-    for (uint32_t i = 0; i < count; i++) {
-        struct mp item = list;
+    struct mp_maps streams = mp_maps(mp_over(reply, status == CLI_OK ? len : 0), "streams");
+    for (struct mp item; mp_maps_next(&streams, &item);) {
         struct mp_slice name = bus_text(item, "name");
-        if (!mp_skip(&list))
-            break;
         if (!wanted_stream(t, name))
             continue;
         if (t->stream_count == TAIL_STREAMS_MAX - 1) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lineshaft up: checks a topology and makes its broker and nodes into children for the supervisor. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "cli/launch.h"
 #include "cli/listen.h"
 #include "cli/options.h"
+#include "cli/orphan.h"
 #include "cli/stray.h"
 #include "cli/supervisor.h"
 #include "lib/clock.h"
@@ -47,8 +49,9 @@ static void broker_child(struct child *child, const char *file, int port, const 
     char number[16], option[] = "--port", word[] = "broker", *self = xstrdup(launch_self()), *copy = xstrdup(file);
     snprintf(number, sizeof number, "%d", port);
     char *fixed[] = {self, word, copy, NULL}, *chosen[] = {self, word, option, number, copy, NULL};
-    *child = (struct child){.speaker.name = "broker", .argv = launch_texts(port ? chosen : fixed), .env = launch_texts(environ),
-                            .is_broker = true, .delay_ms = BROKER_DELAY_MS, .delay_max_ms = BROKER_DELAY_MAX_MS,
+    *child = (struct child){.speaker.name = "broker", .kind = "broker", .is_broker = true,
+                            .argv = launch_texts(port ? chosen : fixed), .env = launch_texts(environ),
+                            .delay_ms = BROKER_DELAY_MS, .delay_max_ms = BROKER_DELAY_MAX_MS,
                             .limit = BROKER_ENDS, .within_ms = BROKER_ENDS_WITHIN_MS, .stop_timeout_ms = BROKER_STOP_MS};
     free(self);
     free(copy);
@@ -59,7 +62,7 @@ static void broker_child(struct child *child, const char *file, int port, const 
 static void node_child(struct child *child, const struct topology_node *node, long replica, const struct workplace *place)
 {
     char *name = launch_member(node, replica);
-    *child = (struct child){.speaker.name = name, .argv = launch_command(node),
+    *child = (struct child){.speaker.name = name, .node = node->name, .kind = topology_kind_name(node), .argv = launch_command(node),
                             .env = launch_environment(node, replica, place->url),
                             .directory = node->directory ? xstrdup(node->directory) : NULL, .asks = node->asks.count > 0,
                             .connects = node->builtin != NULL,
@@ -104,10 +107,21 @@ static void token_put(char *token)
 
 /* ---- the command ---- */
 
+/* The wiring, as `graph` tells it: a JSON array. */
+static char *wiring(const struct topology *t)
+{
+    struct buf graph = {0};
+    topology_graph(t, "json", &graph);
+    json_auto_t *json = json_loadb((const char *) graph.data, graph.len, 0, NULL);
+    buf_fini(&graph);
+    return json_dumps(json_object_get(json, "nodes"), JSON_COMPACT);
+}
+
 static int run_topology(const struct topology *t, const char *text)
 {
     const char *host = t->broker.listen.host;
     int port = t->broker.listen.port, chosen = 0;
+    orphans_end();
     if (!listen_possible(t, text))
         return CLI_FAILED;
     if (!port)
@@ -137,8 +151,9 @@ static int run_topology(const struct topology *t, const char *text)
     for (size_t i = 0, at = 1; i < t->node_count; i++)
         for (long replica = 1; replica <= t->nodes[i].replicas; replica++)
             node_child(&children[at++], &t->nodes[i], replica, &(struct workplace){url, nodes_mark});
-    char *pages = listen_pages(t);
-    int status = supervise(&(struct supervision){children, count, url, pages, nodes_mark, broker_mark});
+    char *pages = listen_pages(t), *nodes = wiring(t);
+    struct up_story story = {.id = id + UUID_TEXT_SIZE - 1 - UP_ID_LEN, .name = t->name, .file = t->file, .nodes = nodes};
+    int status = supervise(&(struct supervision){children, count, url, pages, nodes_mark, broker_mark, story});
     for (size_t i = 0; i < count; i++) {
         if (i)
             free((char *) (uintptr_t) children[i].speaker.name);
@@ -147,6 +162,7 @@ static int run_topology(const struct topology *t, const char *text)
     free(children);
     free(url);
     free(pages);
+    free(nodes);
     free(broker_mark);
     free(nodes_mark);
     return status;
@@ -196,6 +212,9 @@ const struct cli_command CMD_UP = {
         "  Ctrl-C or SIGTERM ends first the nodes that ask (their `asks` names requests), so that what they wait for is still\n"
         "  answered, then the other nodes, the broker last: SIGTERM to their process groups, SIGKILL after `stop_timeout`. A\n"
         "  second Ctrl-C kills all at once. If `up` itself is killed, its children end too.\n"
+        "\n"
+        "  It answers the request up.status.ID (ID: new at each start; `lineshaft top` finds it) with the state, restarts, CPU\n"
+        "  time and memory of every process, measured when somebody asks.\n"
         "\n"
         "  Nodes find LINESHAFT_TOKEN in their environment, by which they know each other at their private HTTP ports: new at\n"
         "  each start, or the one in the environment of `up`.\n"

@@ -27,6 +27,7 @@ static const struct entry {
     {&CMD_CONSUMER, NULL},
     {&CMD_DLQ, NULL},
     {&CMD_LOG, NULL},
+    {&CMD_TOP, NULL},
     {NULL, "Models"},
     {&CMD_TRAIN, NULL},
     {&CMD_EVALUATE, NULL},

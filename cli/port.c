@@ -2,17 +2,17 @@
 /* Whether a TCP port is free, and who has it if not: /proc/net/tcp names the socket, /proc/PID/fd its process. */
 #include "cli/port.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/render.h"
+#include "lib/proc.h"
 
 #define TCP_LISTEN_STATE 0x0a
 
@@ -52,10 +52,10 @@ static unsigned long listening_inode(const char *table, int port)
     return inode;
 }
 
-static bool holds(const char *pid, const char *wanted)
+static bool holds(pid_t pid, const char *wanted)
 {
-    char path[300], target[64];
-    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    char path[64], target[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int) pid);
     DIR *fds = opendir(path);
     bool found = false;
     for (struct dirent *entry = fds ? readdir(fds) : NULL; entry && !found; entry = readdir(fds)) {
@@ -70,27 +70,25 @@ static bool holds(const char *pid, const char *wanted)
     return found;
 }
 
-static void describe(const char *pid, struct buf *out)
+static void describe(pid_t pid, struct buf *out)
 {
-    char path[300], text[300];
-    snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? read(fd, text, sizeof text) : 0;
-    if (fd >= 0)
-        close(fd);
-    while (len > 0 && text[len - 1] == '\0')
-        len--;
-    for (ssize_t i = 0; i < len; i++)
-        if (text[i] == '\0')
-            text[i] = ' ';
+    char path[64], folder[300];
+    struct buf command = {0};
+    proc_read(pid, "cmdline", 300, &command);
+    while (command.len && !command.data[command.len - 1])
+        command.len--;
+    for (size_t i = 0; i < command.len; i++)
+        if (!command.data[i])
+            command.data[i] = ' ';
     buf_addf(out, "\"");
-    render_harmless(out, text, len > 0 ? (size_t) len : 0);
-    buf_addf(out, "\", pid %s", pid);
-    snprintf(path, sizeof path, "/proc/%s/cwd", pid);
-    len = readlink(path, text, sizeof text);
+    render_harmless(out, buf_text(&command), command.len);
+    buf_addf(out, "\", pid %d", (int) pid);
+    buf_fini(&command);
+    snprintf(path, sizeof path, "/proc/%d/cwd", (int) pid);
+    ssize_t len = readlink(path, folder, sizeof folder);
     if (len > 0) {
         buf_addf(out, ", in ");
-        render_harmless(out, text, (size_t) len);
+        render_harmless(out, folder, (size_t) len);
     }
 }
 
@@ -103,14 +101,13 @@ bool port_holder(int port, struct buf *out)
         return false;
     char wanted[64];
     snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
-    DIR *processes = opendir("/proc");
-    bool found = false;
-    for (struct dirent *entry = processes ? readdir(processes) : NULL; entry && !found; entry = readdir(processes))
-        if (isdigit((unsigned char) entry->d_name[0]) && holds(entry->d_name, wanted)) {
-            describe(entry->d_name, out);
-            found = true;
-        }
-    if (processes)
-        closedir(processes);
+    pid_t *pids = proc_pids();
+    const pid_t *pid = pids;
+    while (*pid && !holds(*pid, wanted))
+        pid++;
+    bool found = *pid != 0;
+    if (found)
+        describe(*pid, out);
+    free(pids);
     return found;
 }

@@ -27,16 +27,18 @@
 #define STEADY_MS 300   /* a program that cannot start has ended by then */
 #define ROLL_CALL_MS 50 /* between questions who is connected, doubling to ... */
 #define ROLL_CALL_MS_MAX 250
+#define SIGN_OF_LIFE_MS 30000 /* whether the broker runs is known without */
 
 struct supervisor {
     struct child *children; /* [0] is the broker */
     size_t count;
-    const char *url, *pages;
+    const char *url, *pages, *nodes_mark, *broker_mark;
     struct warden warden;
     struct screen screen;
     struct speaker self;
-    struct ls_client *probe; /* to the broker, until it answers and all nodes are up */
-    bool asking;             /* the broker, who is connected */
+    struct ls_client *client; /* of the broker that runs now */
+    struct up_status *status; /* what it serves */
+    bool asking;              /* the broker, who is connected */
     int64_t ask_ms, ask_pause_ms;
     struct pollfd *polls;
     int signal_fd;
@@ -60,11 +62,20 @@ static void say(struct supervisor *s, const char *format, ...)
 
 /* ---- starting ---- */
 
-static void probe_start(struct supervisor *s)
+static void on_notice(void *arg, const struct ls_notice *notice)
 {
-    struct ls_client_options options = {.url = s->url, .name = "lineshaft-up"};
-    ls_client_close(&s->probe);
-    s->probe = ls_client_open(&options, NULL);
+    if (notice->state == LS_REFUSED)
+        say(arg, "broker: nobody can ask what runs here: %s", notice->text);
+}
+
+static void client_start(struct supervisor *s)
+{
+    struct ls_client_options options = {
+        .url = s->url, .name = "lineshaft-up", .hb_ms = SIGN_OF_LIFE_MS, .notice = on_notice, .arg = s};
+    ls_client_close(&s->client);
+    s->client = ls_client_open(&options, NULL);
+    if (s->client)
+        up_status_serve(s->status, s->client);
     s->broker_ready = s->asking = false;
 }
 
@@ -120,27 +131,25 @@ static void call_the_roll(struct supervisor *s)
     s->ask_pause_ms = s->ask_pause_ms * 2 < ROLL_CALL_MS_MAX ? s->ask_pause_ms * 2 : ROLL_CALL_MS_MAX;
     buf_pack_map(&request, 1);
     buf_pair_str(&request, "op", "sessions");
-    s->asking = ls_adm(s->probe, ls_bytes(request.data, request.len), on_sessions, s, NULL) == 0;
+    s->asking = ls_adm(s->client, ls_bytes(request.data, request.len), on_sessions, s, NULL) == 0;
     buf_fini(&request);
 }
 
-static void probe_step(struct supervisor *s)
+static void client_step(struct supervisor *s)
 {
     char took[RENDER_SHORT_SIZE];
     struct ls_error err = {0};
-    if (ls_client_step(s->probe, 0, &err) < 0) { /* refused for good: it will never be ready */
+    if (ls_client_step(s->client, 0, &err) < 0) { /* refused for good: if it was not ready before, it will never be */
         say(s, "broker: %s", err.text);
-        ls_client_close(&s->probe);
-        s->failed = true;
+        ls_client_close(&s->client);
+        s->failed = !s->was_ready;
         return;
     }
-    if (!s->broker_ready && ls_client_connected(s->probe)) {
+    if (!s->broker_ready && ls_client_connected(s->client)) {
         say(s, "broker: ready at %s after %s", s->url, render_duration((clock_mono_ms() - s->children[0].started_ms) * 1000, took));
         s->was_ready = s->broker_ready = true;
     }
-    if (s->all_up && s->broker_ready)
-        ls_client_close(&s->probe);
-    else if (s->broker_ready)
+    if (s->broker_ready && !s->all_up)
         call_the_roll(s);
 }
 
@@ -155,7 +164,7 @@ static void start_child(struct supervisor *s, struct child *child)
     if (!child->looping)
         say(s, "%s: starting, pid %d", child->speaker.name, (int) child->pid);
     if (child->is_broker)
-        probe_start(s);
+        client_start(s);
 }
 
 /* ---- ending ---- */
@@ -173,9 +182,9 @@ static void drain(struct supervisor *s, struct child *child)
 static void ask_to_end(struct supervisor *s, struct child *child)
 {
     if (child->state == CHILD_IDLE) {
-        child->state = CHILD_DONE;
+        child_set_state(child, CHILD_DONE);
     } else if (child->state == CHILD_RUNNING) {
-        child->state = CHILD_CLEARING;
+        child_set_state(child, CHILD_CLEARING);
         child->kill_ms = s->now_ms + child->stop_timeout_ms;
         child_signal(child, SIGTERM);
     }
@@ -218,11 +227,11 @@ static void leader_ended(struct supervisor *s, struct child *child, int status)
 {
     bool unasked = child->state == CHILD_RUNNING;
     child->status = status;
-    child->leader_ended = true;
-    child->state = CHILD_CLEARING;
+    child->leader_ended = child->has_ended = true;
+    child_set_state(child, CHILD_CLEARING);
     drain(s, child);
     if (child->is_broker)
-        ls_client_close(&s->probe);
+        ls_client_close(&s->client);
     if (!unasked) {
         char text[64];
         say(s, "%s: stopped (%s)", child->speaker.name, child_status_text(status, text));
@@ -243,7 +252,7 @@ static void cleared(struct supervisor *s, struct child *child)
     child->pid = 0;
     for (int i = 0; i < 2; i++)
         source_close(&child->source[i], &s->screen, &child->speaker);
-    child->state = s->stopping || s->failed ? CHILD_DONE : CHILD_IDLE;
+    child_set_state(child, s->stopping || s->failed ? CHILD_DONE : CHILD_IDLE);
 }
 
 static void kill_child(struct supervisor *s, struct child *child)
@@ -259,23 +268,37 @@ static void kill_child(struct supervisor *s, struct child *child)
 
 /* ---- the loop ---- */
 
+/* Without a warden nobody would end what this process leaves when it is killed. */
+static void start_warden_again(struct supervisor *s)
+{
+    warden_lost(&s->warden);
+    if (warden_start(&s->warden, s->nodes_mark, s->broker_mark))
+        say(s, "the warden, which ends what is left should this process be killed, was killed itself: another stands by");
+    else
+        say(s, "the warden was killed, and there is no other (%s): should this process be killed, look for what is left", strerror(errno));
+}
+
 static void reap(struct supervisor *s)
 {
     int status;
-    for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG))
+    for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+        if (pid == s->warden.pid)
+            start_warden_again(s);
         for (size_t i = 0; i < s->count; i++)
             if (s->children[i].pid == pid)
                 leader_ended(s, &s->children[i], status);
+    }
 }
 
-static void stop(struct supervisor *s)
+/* Only Ctrl-C counts twice: SIGTERM and SIGHUP come more than once for one wish (timeout, a shell and its terminal that go away). */
+static void stop(struct supervisor *s, uint32_t signal)
 {
     if (!s->stopping) {
         s->stopping = true;
         say(s, "stopping: nodes first, the broker last (a second Ctrl-C kills at once)");
         return;
     }
-    if (s->killing)
+    if (s->killing || signal != SIGINT)
         return;
     s->killing = true;
     say(s, "killing everything");
@@ -293,7 +316,7 @@ static void take_signals(struct supervisor *s)
         if (info.ssi_signo == SIGCHLD)
             reap(s);
         else
-            stop(s);
+            stop(s, info.ssi_signo);
 }
 
 static bool nodes_done(const struct supervisor *s)
@@ -320,8 +343,11 @@ static bool is_its_turn(const struct supervisor *s, const struct child *child)
 
 static void tick_child(struct supervisor *s, struct child *child)
 {
-    if ((s->stopping || s->failed) && is_its_turn(s, child))
+    if ((s->stopping || s->failed) && is_its_turn(s, child)) {
+        if (child->is_broker && child->state == CHILD_RUNNING)
+            ls_client_close(&s->client);
         ask_to_end(s, child);
+    }
     if (child->state == CHILD_IDLE && s->now_ms >= child->start_ms && (child->is_broker || s->was_ready))
         start_child(s, child);
     else if (child->state == CHILD_CLEARING && child->leader_ended && !child_group_alive(child))
@@ -357,19 +383,19 @@ static int64_t wait_ms(struct supervisor *s)
             at = child->kill_ms > s->now_ms ? child->kill_ms : s->now_ms + AFTER_KILL_MS / 4;
         due = at < due ? at : due;
     }
-    if (s->probe && s->now_ms + ls_client_due(s->probe) < due)
-        due = s->now_ms + ls_client_due(s->probe);
-    if (s->probe && s->broker_ready && !s->asking && s->ask_ms < due)
+    if (s->client && s->now_ms + ls_client_due(s->client) < due)
+        due = s->now_ms + ls_client_due(s->client);
+    if (s->client && s->broker_ready && !s->all_up && !s->asking && s->ask_ms < due)
         due = s->ask_ms;
     return due == INT64_MAX ? -1 : due > s->now_ms ? due - s->now_ms : 0;
 }
 
-/* polls: [0] signals, [1] the probe, then two pipes for each child. */
+/* polls: [0] signals, [1] the client, then two pipes for each child. */
 static void wait_and_read(struct supervisor *s)
 {
     nfds_t count = 2 + 2 * s->count;
     s->polls[0] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
-    s->polls[1] = (struct pollfd){.fd = s->probe ? ls_client_fd(s->probe) : -1, .events = POLLIN};
+    s->polls[1] = (struct pollfd){.fd = s->client ? ls_client_fd(s->client) : -1, .events = POLLIN};
     for (size_t i = 0; i < s->count; i++)
         for (size_t k = 0; k < 2; k++)
             s->polls[2 + 2 * i + k] = (struct pollfd){.fd = s->children[i].source[k].fd, .events = POLLIN};
@@ -382,8 +408,8 @@ static void wait_and_read(struct supervisor *s)
         if (s->polls[2 + i].revents && child->source[i % 2].fd >= 0)
             source_read(&child->source[i % 2], &s->screen, &child->speaker);
     }
-    if (s->probe)
-        probe_step(s);
+    if (s->client)
+        client_step(s);
     if (s->polls[0].revents)
         take_signals(s);
 }
@@ -419,6 +445,7 @@ static bool open_signals(struct supervisor *s)
 int supervise(const struct supervision *what)
 {
     struct supervisor s = {.children = what->children, .count = what->count, .url = what->url, .pages = what->pages,
+                           .nodes_mark = what->nodes_mark, .broker_mark = what->broker_mark,
                            .now_ms = clock_mono_ms(), .began_ms = clock_mono_ms(), .ask_pause_ms = ROLL_CALL_MS};
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* what nodes leave behind becomes ours, so its end is seen */
     if (!warden_start(&s.warden, what->nodes_mark, what->broker_mark) || !open_signals(&s)) {
@@ -427,9 +454,11 @@ int supervise(const struct supervision *what)
     }
     set_names(&s);
     s.polls = xcalloc(2 + 2 * s.count, sizeof *s.polls);
+    s.status = up_status_new(&what->story, s.children, s.count, &s.warden);
     while (tick(&s))
         wait_and_read(&s);
-    ls_client_close(&s.probe);
+    ls_client_close(&s.client);
+    up_status_destroy(&s.status);
     warden_stop(&s.warden);
     say(&s, s.failed ? "nothing is running" : "all stopped");
     close(s.signal_fd);

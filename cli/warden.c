@@ -64,9 +64,17 @@ bool warden_start(struct warden *warden, const char *nodes_mark, const char *bro
     return warden->pid > 0;
 }
 
-void warden_stop(struct warden *warden)
+void warden_lost(struct warden *warden)
 {
     close(warden->pipe);
-    waitpid(warden->pid, NULL, 0);
+    *warden = (struct warden){.pipe = -1};
+}
+
+void warden_stop(struct warden *warden)
+{
+    if (warden->pipe >= 0)
+        close(warden->pipe);
+    if (warden->pid > 0)
+        waitpid(warden->pid, NULL, 0);
     warden->pid = 0;
 }

@@ -12,8 +12,10 @@ struct warden {
     int pipe; /* close it, or die, and the warden does its work */
 };
 
-/* warden_start forks the warden; false if that fails. Call it before threads. The marks are copied. */
+/* warden_start forks the warden; false, with errno, if that fails. The marks live as long as the process. */
 bool warden_start(struct warden *warden, const char *nodes_mark, const char *broker_mark);
+/* warden_lost: it was killed, and the caller has seen its end (waitpid). Another may be started. */
+void warden_lost(struct warden *warden);
 /* warden_stop lets it finish, and waits; there is nothing for it to do when all children have ended. */
 void warden_stop(struct warden *warden);
 

@@ -368,12 +368,19 @@ int log_device_fd(const struct log_device *dev)
 
 /* ---- opening and closing ---- */
 
+static int refuse(const char *what, const char *path, struct ls_error *err)
+{
+    return error_set(err, "SYSTEM",
+                     "cannot %s %s: %s; choose another (broker.data, in the quick start LINESHAFT_DATA=FOLDER), or give it to this user",
+                     what, path, strerror(errno));
+}
+
 static int take_lock(struct log_device *dev, struct ls_error *err)
 {
     char text[128] = "", boot[64] = "";
     dev->lock_fd = openat(dev->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (dev->lock_fd < 0)
-        return error_set(err, "SYSTEM", "cannot open %s/lock: %s", dev->path, strerror(errno));
+        return refuse("write to the data directory", dev->path, err);
     if (flock(dev->lock_fd, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK)
             return error_set(err, "SYSTEM", "cannot lock %s/lock: %s", dev->path, strerror(errno));
@@ -448,12 +455,12 @@ struct log_device *log_device_open(const char *dir, struct ls_error *err)
         goto fail;
     }
     if (folder_make(dir, 0750, NULL) < 0) {
-        error_set(err, "SYSTEM", "cannot create the data directory %s: %s", dir, strerror(errno));
+        refuse("create the data directory", dir, err);
         goto fail;
     }
     dev->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dev->dir < 0) {
-        error_set(err, "SYSTEM", "cannot open the data directory %s: %s", dir, strerror(errno));
+        refuse("open the data directory", dir, err);
         goto fail;
     }
     if (take_lock(dev, err) || start_threads(dev, err))

@@ -228,6 +228,7 @@ struct segment *log_segment_plan(struct log *log, struct spare *spare, uint64_t 
                                  int64_t ts_us);
 void group_begin_piece(struct log *log, struct group *group, struct segment *segment, uint64_t offset);
 void log_ask_spare(struct log *log, uint64_t bytes, bool for_rescue);
+const char *log_error_text(int error); /* as strerror; of a limit it says that it is one */
 void log_problem(struct log *log, enum log_health health, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void segment_free(struct segment **segment);
 

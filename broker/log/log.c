@@ -116,7 +116,7 @@ static bool roll(struct log *log, int64_t ts_us, struct ls_error *err)
     struct spare *spare = log->spare;
     if (!spare && log->spare_error) {
         log_problem(log, log->spare_error == ENOSPC || log->spare_error == EDQUOT ? LOG_FULL : LOG_READ_ONLY,
-                    "no next segment can be made: %s", strerror(log->spare_error));
+                    "no next segment can be made: %s", log_error_text(log->spare_error));
         return refuse(log, err);
     }
     if (!spare)
@@ -300,6 +300,11 @@ void log_free(struct log *log)
 }
 
 /* ---- what is known ---- */
+
+const char *log_error_text(int error)
+{
+    return error == EFBIG ? "File too large: `ulimit -f` is set; end lineshaft, remove the limit, and start it again" : strerror(error);
+}
 
 void log_problem(struct log *log, enum log_health health, const char *format, ...)
 {

@@ -299,7 +299,7 @@ static void begin_segment(struct log *log)
     if (!error)
         error = segment_name_it(log->dir, segment, spare->name);
     if (error) {
-        log_problem(log, LOG_READ_ONLY, "no segment can be made: %s", strerror(error));
+        log_problem(log, LOG_READ_ONLY, "no segment can be made: %s", log_error_text(error));
         unlinkat(log->dir, spare->name, 0);
         segment_free(&log->segments[--log->segment_count]);
         return;

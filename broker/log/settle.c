@@ -96,7 +96,7 @@ static void give_up(struct log *log, int error, const char *what)
     bool full = error == ENOSPC || error == EDQUOT;
     make_stale(log);
     log->retry_at = log->dev->now + RETRY_MS;
-    log_problem(log, full ? LOG_FULL : LOG_READ_ONLY, "%s failed: %s", what, strerror(error));
+    log_problem(log, full ? LOG_FULL : LOG_READ_ONLY, "%s failed: %s", what, log_error_text(error));
     log->rescue = RESCUE_NO;
     log->pending_bytes -= log->flight.bytes;
     if (from) {
@@ -111,7 +111,7 @@ static void give_up(struct log *log, int error, const char *what)
     group_clear(&log->flight);
     unlink_stale(log);
     error_set(&err, full ? "DISK_FULL" : "STORAGE", "stream %s: %s failed: %s; events %" PRIu64 " to %" PRIu64 " are not stored",
-              log->name, what, strerror(error), from, to);
+              log->name, what, log_error_text(error), from, to);
     err.retry_ms = RETRY_MS;
     if (from && log->config.failed)
         log->config.failed(log->config.arg, log, from, to, &err);

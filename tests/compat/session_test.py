@@ -219,6 +219,34 @@ def test_only_a_consumer_that_nobody_uses_or_declares_can_be_dropped(make_bus):
     d.ok("ADM", op="consumer.drop", consumer="w")
 
 
+def test_a_consumer_that_nobody_uses_can_be_sent_elsewhere(make_bus):
+    """Also one that the topology declares; what it had, finished and unfinished, is forgotten, for a restart too."""
+    bus = make_bus(more="consumers:\n  report: { stream: events, takes: [job.*] }")
+    bus.publish("job.a", 6)
+    d = bus.dealer()
+
+    def join(*seqs):
+        c = bus.client("c")
+        c.ok("SUB", cid=1, consumer="report", window=4)
+        assert [e.seq for e in c.events(len(seqs))] == [*seqs]
+        return c
+
+    c = join(1, 2, 3, 4)
+    c.send("ACK", cid=1, seqs=[1, 3], sync=True)
+    c.wait("OK", cid=1)
+    d.err("CONFLICT", "ADM", {"op": "consumer.reset", "consumer": "report", "from": "all"})
+    c.send("BYE")
+    c.wait("OK")
+    d.err("BAD_VALUE", "ADM", {"op": "consumer.reset", "consumer": "report", "from": "here"})
+    d.err("BAD_VALUE", "ADM", {"op": "consumer.reset", "consumer": "report"})
+    d.err("NO_CONSUMER", "ADM", {"op": "consumer.reset", "consumer": "other", "from": "all"})
+    for place, goes_on, seqs in [("all", 1, (1, 2, 3, 4)), (5, 5, (5, 6)), ("new", 7, ()), ({"seq": 99}, 7, ()), (0, 1, (1, 2, 3, 4))]:
+        assert d.ok("ADM", {"op": "consumer.reset", "consumer": "report", "from": place})["next"] == goes_on
+        bus.restart()
+        d = bus.dealer()
+        join(*seqs).ok("BYE")
+
+
 @pytest.mark.parametrize("verb, keys", [("SUB", {"cid": 1, "topics": ["job.>"]}), ("GET", {"stream": "events", "from": 0})])
 def test_a_req_socket_is_told_what_it_cannot_do(bus, verb, keys):
     r = bus.req()

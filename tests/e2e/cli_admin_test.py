@@ -79,6 +79,11 @@ def test_consumer_ls_info_and_drop(bus):
     assert re.search(r"^\(all\) +\d+ +4 ", ok("consumer", "info", "report", url=bus.url), re.M)
     peer.send("BYE")
     peer.wait("OK")
+    assert ok("consumer", "reset", "report", "--to", "new", url=bus.url) == "ok report goes on at 5\n"
+    assert ok("consumer", "reset", "report", "--to", "2", url=bus.url) == "ok report goes on at 2\n"
+    assert json.loads(ok("consumer", "reset", "report", "--to", "all", "--json", url=bus.url))["next"] == 1
+    for words in (["reset", "report"], ["reset", "report", "--to", "2x"], ["drop", "report", "--to", "all"], ["reset", "--to", "all"]):
+        assert run("consumer", *words, url=bus.url).status == 2, words
     assert ok("consumer", "drop", "report", url=bus.url) == "ok dropped report\n"
     assert run("consumer", "info", "report", url=bus.url).status == 1
     assert "(NO_CONSUMER)" in run("consumer", "drop", "report", url=bus.url).err

@@ -83,8 +83,3 @@ def test_help_topology_prints_the_options_and_the_schema_for_editors():
 def test_version_names_the_protocol_and_the_libraries():
     assert re.match(r"lineshaft \d+\.\d+\.\d+\nprotocol LWP/1\nlibzmq 4\.\d+\.\d+\nczmq 4\.", ok("version"))
     assert ok("--version") == ok("version")
-
-
-def test_the_documentation_is_what_help_prints():
-    """docs/cli.md is made by `lineshaft help --markdown > docs/cli.md`."""
-    assert (ROOT / "docs" / "cli.md").read_text() == ok("help", "--markdown")

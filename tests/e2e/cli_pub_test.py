@@ -37,6 +37,12 @@ def test_data_becomes_the_body_that_its_form_says(bus, args, body):
     assert feed.recv_frames()[3] == body
 
 
+def test_what_only_looks_like_json_goes_as_text_and_that_is_said(bus):
+    done = run("pub", "run.x", '{"name": Ada}', url=bus.url)
+    assert done.status == 0 and "line 1, column 12" in done.err and "--as json" in done.err
+    assert run("pub", "run.x", '{"name": Ada}', "--as", "text", url=bus.url).err == ""
+
+
 @pytest.mark.parametrize("args", [["{broken", "--as", "json"], ["abc", "--as", "hex"], ["--file", "/no/such/file"]])
 def test_data_that_has_not_the_form_is_refused_before_anything_is_sent(bus, args):
     assert run("pub", "run.x", *args, url=bus.url).status == 1

@@ -14,6 +14,7 @@ import pytest
 
 from bus import LINESHAFT, PATIENCE_S, ROOT, free_base
 from cli import Background, environment, run, wait_until
+from hello_test import nodejs
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
@@ -54,6 +55,14 @@ class Reader:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S * 2)
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         return done.stdout
+
+    def nodejs(self, text):
+        """In a folder with the packages of the example in Node.js."""
+        folder = os.path.dirname(nodejs()[1])
+        with open(os.path.join(folder, "readme.mjs"), "w", encoding="utf-8") as file:
+            file.write(text)
+        answer = self.printed(["node", os.path.join(folder, "readme.mjs")])
+        assert "OK" in answer and "disk" in answer, answer
 
     def models(self):
         try:
@@ -101,6 +110,10 @@ def test_the_readme_does_what_it_says(reader):
         if language == "python":
             answer = reader.printed([PYTHON, "-c", text])
             assert "OK" in answer and "disk" in answer
+        elif language == "js":
+            reader.nodejs(text)
+        elif language == "go":
+            assert "zmq4.NewReq" in text  # tests/interop/go_test.py runs them
         elif language == "yaml":
             reader.file(text)
         else:
@@ -108,4 +121,4 @@ def test_the_readme_does_what_it_says(reader):
             for line in text.splitlines():
                 reader.shell(line.partition(" #")[0].strip())
     reader.end()
-    assert {"sh", "python", "yaml"} == set(done)
+    assert {"sh", "python", "js", "go", "yaml"} == set(done)

@@ -127,11 +127,14 @@ def test_followed_it_goes_on(bus):
                 break
         tail.wait_for("chat.request")
         publish(bus, "chat.completed", 92, COMPLETED, id="e2", causationid="e1")
-        publish(bus, "live.note", 93, "kept by none", causationid="e2")
+        assert re.match(r"    92 ms   \+92 ms  └─ chat.completed", tail.wait_for("chat.completed"))
+        for n in range(1000):  # what no stream keeps is heard only by who has joined the live feed
+            publish(bus, "live.note", 93, "kept by none", causationid="e2")
+            if not tail.lines.empty():
+                break
+        assert re.match(r"    93 ms  \+1.0 ms     └─ live.note", tail.wait_for("live.note"))
         publish(bus, "run.other", 94, "not of it")
         publish(bus, "chat.feedback", 95, {"request_id": "r-1", "rating": "up"})
-        assert re.match(r"    92 ms   \+92 ms  └─ chat.completed", tail.wait_for("chat.completed"))
-        assert re.match(r"    93 ms  \+1.0 ms     └─ live.note", tail.wait_for("live.note"))
         tail.wait_for("chat.feedback")
         assert not any("run.other" in line for line in tail.seen)
 

@@ -2,12 +2,10 @@
 """lineshaft train --run and lineshaft evaluate: a training on record, what a task hands on, and the measure of a model on text."""
 import json
 import re
-import threading
 
 import pytest
-import zmq
 
-from bus import free_base
+from bus import Refusal, StandIn, free_base
 from cli import TRACE, objects, ok, run
 from train_test import text_with_a_rule
 
@@ -73,32 +71,18 @@ def test_without_a_broker_nothing_is_trained(text, tmp_path):
     assert run("evaluate", "--run", "r1", "--timeout", "200ms", "m", text, url=f"tcp://127.0.0.1:{free_base()}").status == 3
 
 
-class Tracker:
+class Tracker(StandIn):
     """Answers tracker.runs.get with the infos given, one after the other; None: there is no such run. The last one stays."""
 
     def __init__(self, bus, *infos):
-        self.infos, self.peer = list(infos), bus.dealer()
-        self.peer.ok("HELLO", v=1, client="tracker")
-        self.peer.ok("SUB", cid=1, serves=["tracker.runs.get"])
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.infos = list(infos)
+        super().__init__(bus, "tracker", "tracker.runs.get")
 
-    def serve(self):
-        try:
-            while True:
-                if not self.peer.socket.poll(1000):
-                    self.peer.send("PING")
-                    continue
-                msg = self.peer.recv()
-                if msg.verb == "REQ":
-                    self.answer(msg.head["rid"], self.infos.pop(0) if len(self.infos) > 1 else self.infos[0])
-        except zmq.ZMQError:  # the bus is closed: the test is over
-            pass
-
-    def answer(self, rid, info):
-        if info:
-            self.peer.send("REP", body=json.dumps({"run": {"info": info}}).encode(), cid=1, rid=rid)
-        else:
-            self.peer.send("REP", cid=1, rid=rid, error="there is no such run", number=404)
+    def answer(self, topic, body):
+        info = self.infos.pop(0) if len(self.infos) > 1 else self.infos[0]
+        if not info:
+            raise Refusal(404, "there is no such run")
+        return {"run": {"info": info}}
 
 
 def test_it_waits_until_the_tracker_knows_the_runs_end(bus, text, tmp_path):

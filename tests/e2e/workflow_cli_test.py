@@ -3,12 +3,10 @@
 import json
 import re
 import signal
-import threading
 
 import pytest
-import zmq
 
-from bus import free_base, pack
+from bus import Refusal, StandIn, free_base, pack
 from cli import Background, objects, ok, on_terminal, run, wait_until
 
 RUN = {"workflow": "train", "workflow_run_id": "manual__1", "state": "success", "reason": None, "trigger": "manual",
@@ -26,44 +24,18 @@ WORKFLOW = {"id": "train", "description": "makes a model", "file": "w/train.yaml
             "triggers": [], "next": "2099-01-01T02:00:00Z", "active_runs": 1, "last_run": RUN}
 
 
-class Refusal(Exception):
-    """An answer that is an error: (number, sentence)."""
-
-
-class Scheduler:
+class Scheduler(StandIn):
     """Serves scheduler.*: `answers` maps the request's last word to an answer, or to a function of the body that gives one."""
 
     def __init__(self, bus, **answers):
         self.answers, self.asked = answers, []
-        self.peer = bus.dealer()
-        self.peer.ok("HELLO", v=1, client="scheduler")
-        self.peer.ok("SUB", cid=1, serves=["scheduler.*"], slots=8)
-        self.url = bus.url
-        threading.Thread(target=self.serve, daemon=True).start()
+        super().__init__(bus, "scheduler", "scheduler.*")
 
-    def serve(self):
-        try:
-            while True:
-                if not self.peer.socket.poll(1000):
-                    self.peer.send("PING")
-                    continue
-                msg = self.peer.recv()
-                assert msg.verb != "ERR", msg
-                if msg.verb == "REQ":
-                    self.answer(msg.head, json.loads(msg.frames[0]))
-        except zmq.ZMQError:  # the bus is closed: the test is over
-            pass
-
-    def answer(self, head, body):
-        verb = head["topic"].rpartition(".")[2]
+    def answer(self, topic, body):
+        verb = topic.rpartition(".")[2]
         self.asked.append((verb, body))
         answer = self.answers.get(verb, {})
-        try:
-            answer = answer(body) if callable(answer) else answer
-            self.peer.send("REP", body=json.dumps(answer).encode(), cid=1, rid=head["rid"])
-        except Refusal as refusal:
-            number, sentence = refusal.args
-            self.peer.send("REP", cid=1, rid=head["rid"], error=sentence, number=number)
+        return answer(body) if callable(answer) else answer
 
     def tell(self, topic, **data):
         self.peer.send("PUB", {"topic": topic}, pack(data))
@@ -402,6 +374,16 @@ def test_a_failed_task_shows_the_end_of_its_log(lab):
     assert "| got 7" in result.out, result
     assert "| got 7" in ok("workflow", "explain", "flow", "use", "--run", "r1", url=lab)
     assert "| made" not in ok("workflow", "explain", "flow", "make", "--run", "r1", url=lab)
+
+
+def test_the_log_of_a_task_comes_from_its_runner(lab):
+    assert run("workflow", "run", "flow", "--run", "r1", "-i", "exit=3", "--wait", url=lab).status == 1
+    assert ok("workflow", "log", "flow", "use", "--run", "r1", url=lab) == "got 7\n"
+    assert ok("workflow", "log", "flow", "make", "--follow", "--attempt", 1, url=lab) == "made\n"
+    missing = run("workflow", "log", "flow", "use", "--attempt", 4, url=lab)
+    assert missing.status == 1 and '"use" had no attempt 4 in this run; it has had 1' in missing.err
+    never = run("workflow", "log", "flow", "tell", url=lab)
+    assert never.status == 1 and "workflow explain flow tell" in never.err
 
 
 # ---- next, worked out without a broker ----
