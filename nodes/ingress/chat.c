@@ -118,7 +118,7 @@ void turns_stop(struct ingress *in)
 static void complete(struct turn *t)
 {
     ++*node_metric(t->in->node, METRIC_CHATS_COMPLETED);
-    *node_metric(t->in->node, METRIC_CHAT_MS) += (int64_t) (turn_now_ms() - t->begun_ms);
+    histogram_add(&t->in->chat_duration, (double) (turn_now_ms() - t->begun_ms) / 1e3);
     if (t->stream)
         stream_finish(t);
     else
@@ -235,7 +235,7 @@ static void on_part(void *arg, const struct ls_part *part)
     }
     if (!t->first_ms) {
         t->first_ms = turn_now_ms();
-        *node_metric(t->in->node, METRIC_FIRST_TOKEN_MS) += (int64_t) (t->first_ms - t->begun_ms);
+        histogram_add(&t->in->first_token, (double) (t->first_ms - t->begun_ms) / 1e3);
     }
     if ((wrong = piece_read(&piece, part->body)) || (wrong = take_piece(t, &piece, &code))) {
         fail(t, &(struct problem){.status = 502, .code = code}, wrong);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /api/events: events as server-sent events (WHATWG HTML, 9.2). Feeds that want the same from now on share one
- * subscription, a source; one that resumes, or that is too slow for the others, has a source of its own.
+ * subscription, a source; one that resumes, or that is too slow for the others, has a source of its own. GET /api/console: the
+ * same, with records of the bus's state between the events, or alone.
  *
  * The id of a record is the place of its reader in every stream, "events:1235,audit:17": the next sequence number of each. It
  * is exact, so a reader that comes back with Last-Event-ID gets each stored event once. */
@@ -16,17 +17,13 @@
 #include "lib/wire.h"
 #include "lib/xmem.h"
 #include "nodes/ingress/ingress.h"
+#include "nodes/ingress/places.h"
 
 #define PATTERNS_MAX 20
-#define STREAMS_MAX 64
 #define SOURCES_MAX 400 /* a session has at most 512 subscriptions, */
 #define WINDOW 32       /* whose windows add up to at most 16,000 */
+#define EVENT_NAME "event: event\n" /* on consoles, where records are of several kinds */
 #define SLOW_BYTES (256u << 10) /* a feed with more unsent than this leaves its source until it has caught up */
-
-struct places {
-    struct ls_position *items; /* streams are ours */
-    size_t count, room;
-};
 
 struct source {
     LIST_ENTRY(source) link;
@@ -43,14 +40,14 @@ struct source {
 
 struct feed {
     LIST_ENTRY(feed) link, all; /* in its source; of all feeds */
-    struct source *source;    /* NULL: stopped while its client catches up */
+    struct source *source;    /* NULL: stopped while its client catches up, or a console that wants no events */
     struct visit *v;
     struct feeds *feeds;
     char *key, *stream;       /* to begin a source of its own */
     char **patterns;
     struct places places;     /* kept while it has no source */
     uint64_t limit;           /* records left; 0: no limit */
-    bool begun;
+    bool begun, console;
     int64_t written_ms;
     struct timer timer;
 };
@@ -61,58 +58,9 @@ struct feeds {
     LIST_HEAD(, feed) all;
     size_t sources_count;     /* with those that the broker does not know to have ended */
     size_t sources_ended;
+    size_t consoles;
     bool asking;
 };
-
-/* ---- places ---- */
-
-static void places_set(struct places *p, const char *stream, size_t len, uint64_t next)
-{
-    for (size_t i = 0; i < p->count; i++)
-        if (strlen(p->items[i].stream) == len && memcmp(p->items[i].stream, stream, len) == 0) {
-            p->items[i].next = next;
-            return;
-        }
-    if (p->count == STREAMS_MAX)
-        return;
-    p->items = xgrow(p->items, &p->room, p->count + 1, sizeof *p->items);
-    p->items[p->count++] = (struct ls_position){xstrndup(stream, len), next};
-}
-
-static void places_fini(struct places *p)
-{
-    for (size_t i = 0; i < p->count; i++)
-        free((char *) (uintptr_t) p->items[i].stream);
-    free(p->items);
-    *p = (struct places){0};
-}
-
-static void places_copy(struct places *to, const struct places *from)
-{
-    places_fini(to);
-    for (size_t i = 0; i < from->count; i++)
-        places_set(to, from->items[i].stream, strlen(from->items[i].stream), from->items[i].next);
-}
-
-static void places_text(const struct places *p, struct buf *out)
-{
-    for (size_t i = 0; i < p->count; i++)
-        buf_addf(out, "%s%s:%llu", i ? "," : "", p->items[i].stream, (unsigned long long) p->items[i].next);
-}
-
-static bool places_parse(struct places *p, const char *text)
-{
-    while (*text) {
-        size_t len = strcspn(text, ":,");
-        const char *number = text + len + 1;
-        size_t digits = text[len] == ':' ? strspn(number, "0123456789") : 0;
-        if (!len || len > 64 || !digits || digits > 19 || (number[digits] && number[digits] != ','))
-            return false;
-        places_set(p, text, len, strtoull(number, NULL, 10));
-        text = number + digits + (number[digits] == ',');
-    }
-    return p->count > 0;
-}
 
 /* ---- writing to one feed ---- */
 
@@ -135,10 +83,35 @@ static bool feed_write(struct feed *f, struct ls_slice bytes)
     return http_stream_write(f->v->x, bytes);
 }
 
-/* The header, and an id alone, so that a client that is cut off before the first event knows its place. */
-static void feed_begin(struct feed *f)
+static void tell_away(struct feed *f)
+{
+    feed_write(f, ls_str("event: away\ndata: {\"text\":\"no connection to the broker; it is tried again all the time\"}\n\n"));
+}
+
+/* A console shows at once how things stand. */
+static void greet(struct feed *f)
+{
+    struct ls_slice state = overview_watch(f->feeds->in);
+    if (!f->feeds->in->connected)
+        tell_away(f);
+    else if (state.len)
+        feed_write(f, state);
+}
+
+/* An id alone, so that a client that is cut off before the first event knows its place. */
+static void tell_place(struct feed *f)
 {
     struct buf *out = &f->feeds->in->scratch;
+    buf_clear(out);
+    buf_addf(out, "retry: 2000\n");
+    if (f->source)
+        put_id(&f->source->places, out);
+    buf_addf(out, ": following\n\n");
+    feed_write(f, ls_bytes(out->data, out->len));
+}
+
+static void feed_begin(struct feed *f)
+{
     if (f->begun)
         return;
     f->begun = true;
@@ -146,12 +119,10 @@ static void feed_begin(struct feed *f)
     http_answer_header(f->v->x, "Cache-Control", "no-cache, no-transform");
     http_answer_header(f->v->x, "X-Accel-Buffering", "no");
     http_stream_begin(f->v->x, 200);
-    buf_clear(out);
-    buf_addf(out, "retry: 2000\n");
-    put_id(&f->source->places, out);
-    buf_addf(out, ": following\n\n");
-    feed_write(f, ls_bytes(out->data, out->len));
+    tell_place(f);
     node_timer_set(f->feeds->in->node, &f->timer, f->feeds->in->options->keep_alive);
+    if (f->console)
+        greet(f);
 }
 
 static void feed_free(struct feed *f)
@@ -165,6 +136,7 @@ static void feed_free(struct feed *f)
     free(f->stream);
     places_fini(&f->places);
     LIST_REMOVE(f, all);
+    f->feeds->consoles -= f->console;
     --*node_metric(f->feeds->in->node, METRIC_FEEDS_OPEN);
     free(f);
 }
@@ -181,9 +153,11 @@ static void feed_end(struct feed *f, const struct problem *problem, const char *
     feed_free(f);
 }
 
-/* A record for one feed, which may be over or leave its source with it. */
+/* A record, with its name in front, for one feed, which may be over or leave its source with it. */
 static void feed_put(struct feed *f, const struct ls_event *event, struct ls_slice record)
 {
+    size_t name = f->console ? 0 : strlen(EVENT_NAME);
+    record = ls_bytes(record.data + name, record.len - name);
     feed_begin(f);
     bool ok = feed_write(f, record);
     if (ok)
@@ -211,7 +185,7 @@ static void on_gone(void *work)
 static void on_drained(void *work)
 {
     struct feed *f = work;
-    if (f->source)
+    if (f->source || !f->patterns)
         return;
     if (f->feeds->sources_count >= SOURCES_MAX) {
         feed_end(f, NULL, NULL); /* it comes back with its place */
@@ -306,6 +280,7 @@ static struct source *source_find(struct feeds *feeds, const char *key)
 static void put_record(const struct source *s, const struct ls_event *event, struct buf *out)
 {
     buf_clear(out);
+    buf_addf(out, EVENT_NAME);
     put_id(&s->places, out);
     buf_addf(out, "data: ");
     json_put_event(out, event);
@@ -340,7 +315,10 @@ static void source_start(struct source *s)
     if (!s->subscription)
         logger_put(LEVEL_ERROR, "feed", err.text, "topic=%s", s->patterns[0]);
     LIST_FOREACH(f, &s->feeds_list, link)
-        feed_begin(f);
+        if (f->console && f->begun)
+            tell_place(f);
+        else
+            feed_begin(f);
 }
 
 /* ---- where the streams stand ---- */
@@ -436,25 +414,11 @@ static bool read_patterns(struct feed *f, const char *text)
     return count > 0;
 }
 
-/* `from`: new, all, last:N, seq:N, or a time. The latter three read one stream. */
 static bool read_from(struct feed *f, const char *text, struct ls_from *from)
 {
-    int64_t us;
-    const char *number = strchr(text, ':') ? strchr(text, ':') + 1 : "";
-    bool digits = *number && strlen(number) < 19 && strspn(number, "0123456789") == strlen(number);
-    if (!*text || strcmp(text, "new") == 0)
-        return true;
-    if (strcmp(text, "all") == 0)
-        from->kind = LS_FROM_ALL;
-    else if (strncmp(text, "last:", 5) == 0 && digits)
-        *from = (struct ls_from){LS_FROM_LAST, strtoull(number, NULL, 10)};
-    else if (strncmp(text, "seq:", 4) == 0 && digits)
-        *from = (struct ls_from){LS_FROM_SEQ, strtoull(number, NULL, 10)};
-    else if (clock_parse(text, strlen(text), &us) && us >= 0)
-        *from = (struct ls_from){LS_FROM_TIME, (uint64_t) us};
-    else
+    if (!from_parse(text, from))
         return wrong(f->v, "from", "from is new, all, last:N, seq:N or a time such as 2026-11-23T12:00:00Z"), false;
-    if (from->kind != LS_FROM_ALL && !f->stream)
+    if (from->kind && from->kind != LS_FROM_ALL && !f->stream)
         return wrong(f->v, "from", "last:N, seq:N and times need stream=NAME, the stream to read"), false;
     return true;
 }
@@ -512,7 +476,8 @@ static bool read_query(struct feed *f, struct ls_from *from)
     return read_patterns(f, topic) && read_from(f, begin, from) && read_limit(f);
 }
 
-void handle_feed(struct visit *v)
+/* A console begins without a topic, and while the bus is away, too: it shows that. */
+static void feed_open(struct visit *v, bool console)
 {
     struct feeds *feeds = v->ingress->feeds;
     struct places places = {0};
@@ -521,14 +486,16 @@ void handle_feed(struct visit *v)
     struct feed *f = xcalloc(1, sizeof *f);
     f->feeds = feeds;
     f->v = v;
+    f->console = console;
     f->timer.fire = on_timer;
     LIST_INSERT_HEAD(&feeds->all, f, all);
+    feeds->consoles += console;
     ++*node_metric(feeds->in->node, METRIC_FEEDS_OPEN);
-    bool ok = read_query(f, &from);
-    if (ok && resume && !places_parse(&places, resume)) {
+    bool follows = !console || strstr(http_query(v->x), "topic="), ok = !follows || read_query(f, &from);
+    if (ok && follows && resume && !places_parse(&places, resume)) {
         wrong(v, "Last-Event-ID", "Last-Event-ID is the id of a record of this feed: STREAM:NUMBER, with commas between several");
         ok = false;
-    } else if (ok && !feeds->in->connected) {
+    } else if (ok && !console && !feeds->in->connected) {
         answer_no_bus(v);
         ok = false;
     }
@@ -536,11 +503,47 @@ void handle_feed(struct visit *v)
         v->work = f;
         v->gone = on_gone;
         v->drained = on_drained;
-        follow(f, &from, &places);
+        if (!follows || !feeds->in->connected)
+            feed_begin(f);
+        if (follows)
+            follow(f, &from, &places);
     } else {
         feed_free(f);
     }
     places_fini(&places);
+}
+
+void handle_feed(struct visit *v)
+{
+    feed_open(v, false);
+}
+
+void handle_console(struct visit *v)
+{
+    feed_open(v, true);
+}
+
+/* ---- what all consoles are told ---- */
+
+bool feeds_watching(const struct ingress *in)
+{
+    return in->feeds->consoles > 0;
+}
+
+void feeds_tell_state(struct ingress *in, struct ls_slice record)
+{
+    struct feed *f;
+    LIST_FOREACH(f, &in->feeds->all, all)
+        if (f->console && f->begun && !http_stream_queued(f->v->x))
+            feed_write(f, record);
+}
+
+void feeds_tell_away(struct ingress *in)
+{
+    struct feed *f;
+    LIST_FOREACH(f, &in->feeds->all, all)
+        if (f->console && f->begun)
+            tell_away(f);
 }
 
 /* ---- their life ---- */

@@ -158,7 +158,7 @@ static int open_ingress(void *self, struct node *node, const void *options, stru
         return -1;
     directory_open(in);
     feeds_open(in);
-    metrics_open(in);
+    overview_open(in);
     node_watch(node, http_server_fd(in->server), EPOLLIN, on_server_ready, in);
     node_watch(node, http_client_fd(in->doors), EPOLLIN, on_doors_ready, in);
     if (o->insecure && !o->keys.count)
@@ -175,8 +175,10 @@ static void on_connected(void *self, const struct ls_error *err)
     if (in->connected) {
         directory_connected(in);
         feeds_connected(in);
+        overview_connected(in);
     } else {
         directory_lost(in);
+        overview_lost(in);
     }
 }
 
@@ -231,7 +233,7 @@ static void close_ingress(void *self)
     inquiries_close(in);
     relays_close(in);
     publications_close(in);
-    metrics_close(in);
+    overview_close(in);
     feeds_close(in);
     directory_close(in);
     buf_fini(&in->scratch);

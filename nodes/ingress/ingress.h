@@ -10,6 +10,13 @@
 #include "nodes/ingress/options.h"
 #include "nodes/kit/http_server.h"
 
+/* A histogram as Prometheus has them: how many values are at or below each of HISTOGRAM_BOUNDS (metrics.c), and above all of them. */
+#define HISTOGRAM_SIZE 14
+struct histogram {
+    uint64_t counts[HISTOGRAM_SIZE + 1]; /* not cumulated; the last: beyond the bounds */
+    double sum;
+};
+
 /* The inside of the ingress. One struct, one thread. The way of a request: ingress.c (server callbacks) finds its row in the
  * route table (routes.c), has the caller checked (access.c) and calls the row's handler, which is in the file named after
  * what it serves. A handler that answers later hangs a struct of its own on the exchange (visit.work). */
@@ -20,13 +27,14 @@ struct ingress {
     struct http_server *server;
     struct directory *directory;   /* directory.c: models and routes that nodes offer */
     struct feeds *feeds;           /* feed.c */
+    struct overview *overview;     /* overview.c: the state of bus and processes */
+    struct histogram first_token, chat_duration; /* metrics.c; in seconds */
     LIST_HEAD(, turn) turns;       /* chat.c */
     LIST_HEAD(, inquiry) inquiries; /* request.c */
     LIST_HEAD(, relay) relays;     /* relay.c */
     LIST_HEAD(, proxy) proxies;    /* proxy.c */
     struct http_client *doors;     /* to the nodes whose routes carry bytes */
     TAILQ_HEAD(, publication) publications; /* publish.c; in the order in which they came */
-    struct buf stats;              /* metrics.c: the body of the last $sys.stats, as msgpack */
     struct buf scratch;            /* one answer or chunk being written */
     bool connected, closing;
 };
@@ -116,6 +124,7 @@ void handle_completion(struct visit *v);
 void handle_elsewhere(struct visit *v);
 void handle_publish(struct visit *v); /* publish.c */
 void handle_feed(struct visit *v);    /* feed.c */
+void handle_console(struct visit *v);
 void handle_request(struct visit *v); /* request.c */
 /* relay_find: a node declared such a route, or may have a moment ago. relay_start sends the request to it, or answers. relay.c */
 bool relay_find(struct visit *v);
@@ -169,7 +178,7 @@ struct directory_wait {
 bool directory_refresh(struct ingress *in, struct directory_wait *wait);
 void directory_forget(struct directory_wait *wait);
 
-/* ---- feed.c, metrics.c ---- */
+/* ---- feed.c, metrics.c and others ---- */
 
 void feeds_open(struct ingress *in);
 void feeds_connected(struct ingress *in);
@@ -177,9 +186,24 @@ void feeds_drain(struct ingress *in);
 void feeds_refused(struct ingress *in, uint32_t subscription, const struct ls_error *err);
 void feeds_close(struct ingress *in);
 void feeds_tick(struct ingress *in);
-void metrics_open(struct ingress *in);
+/* Consoles are feeds that also carry what overview.c knows. feeds_tell_state writes its record to each that has taken the one before
+ * (only the newest is worth reading), feeds_tell_away that the bus is away. */
+bool feeds_watching(const struct ingress *in);
+void feeds_tell_state(struct ingress *in, struct ls_slice record);
+void feeds_tell_away(struct ingress *in);
 void metrics_count(struct ingress *in); /* the server's counters into the node's metrics */
-void metrics_close(struct ingress *in);
+void histogram_add(struct histogram *h, double seconds);
+
+/* ---- overview.c; more in overview.h ---- */
+
+void overview_open(struct ingress *in);
+void overview_connected(struct ingress *in);
+void overview_lost(struct ingress *in);
+void overview_close(struct ingress *in);
+/* overview_watch: a console has come; feeds_tell_state follows at once and then every second while feeds_watching. The last record if it
+ * is that fresh, else empty. Until the next turn. */
+struct ls_slice overview_watch(struct ingress *in);
+
 void turns_stop(struct ingress *in); /* chat.c: tells those who still wait that the server stops */
 void turns_close(struct ingress *in);
 void inquiries_close(struct ingress *in); /* request.c */

@@ -30,11 +30,17 @@ static const char *type_of(const char *name)
     return "application/octet-stream";
 }
 
+static const struct {
+    const char *path, *name;
+} PAGES[] = {{"/", "index.html"}, {"/docs", "docs.html"}, {"/console", "console.html"}};
+
 /* "purify.es.mjs" is asked for by that name; the pages by their paths. */
 static const struct page_file *find(const struct visit *v)
 {
-    const char *path = http_path(v->x);
-    const char *name = strcmp(path, "/") == 0 ? "index.html" : strcmp(path, "/docs") == 0 ? "docs.html" : v->params[0];
+    const char *name = v->params[0];
+    for (size_t i = 0; i < sizeof PAGES / sizeof PAGES[0]; i++)
+        if (strcmp(http_path(v->x), PAGES[i].path) == 0)
+            name = PAGES[i].name;
     for (const struct page_file *f = PAGE_FILES; f->name; f++)
         if (strcmp(f->name, name) == 0)
             return f;

@@ -20,14 +20,19 @@ const struct route ROUTES[] = {
      "topic! pattern such as run.> or chat.completed, comma between several; "
      "from where to begin: new (default), all, last:N, seq:N (one stream), or a time; "
      "stream only this stream; limit end after so many events"},
+    {"GET", "/api/console", handle_console, 0, "Operation", "Follow the state of bus and processes, every second, as server-sent "
+     "events; with topic also events", NULL, "EventFeed",
+     "topic also follow these events, as GET /api/events does; from as there; stream as there; limit end after so many events"},
     {"POST", "/api/requests/{topic}", handle_request, 0, "Requests", "Send a request over the bus and wait for the answer; with Accept: "
      "text/event-stream part by part", "Any", "Any", "timeout ms to wait, 30000 by default"},
     {"GET", "/healthz", handle_health, ROUTE_OPEN, "Operation", "The process is alive", NULL, "Health", NULL},
     {"GET", "/readyz", handle_ready, ROUTE_OPEN, "Operation", "It is connected to the bus and takes requests", NULL, "Health", NULL},
-    {"GET", "/metrics", handle_metrics, 0, "Operation", "Numbers of the broker and of every node, for Prometheus", NULL, "Text", NULL},
+    {"GET", "/metrics", handle_metrics, 0, "Operation", "Numbers of the broker, of every node and every process, for Prometheus",
+     NULL, "Text", "of self: only what this ingress alone knows, where another one is read, too"},
     {"GET", "/openapi.json", handle_openapi, ROUTE_OPEN, "Operation", "This document", NULL, "Any", NULL},
     {"GET", "/docs", handle_page, ROUTE_OPEN, "Pages", "This list as a page, to try out", NULL, "Html", NULL},
     {"GET", "/", handle_page, ROUTE_OPEN, "Pages", "The chat page", NULL, "Html", NULL},
+    {"GET", "/console", handle_page, ROUTE_OPEN, "Pages", "The operator's view", NULL, "Html", NULL},
     {"GET", "/assets/{file}", handle_page, ROUTE_OPEN, "Pages", "What the pages are made of", NULL, "Any", NULL},
     {0}};
 /* clang-format on */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A browser at the chat page. LINESHAFT_PAGE_URL: a running ingress with the models `echo` (says the last message again)
- * and, for stopping, `slow` (one word every few hundredths of a second, for many seconds; another name: LINESHAFT_SLOW_MODEL).
+/* A browser at the pages. LINESHAFT_PAGE_URL: a running ingress with the models `echo` (says the last message again) and, for
+ * stopping, `slow` (one word every few hundredths of a second, for many seconds; another name: LINESHAFT_SLOW_MODEL); for the console
+ * also a tracker, artifacts, and a scheduler and a runner with the workflows of browser_test.py.
  * SHOTS: a folder for pictures. CHROMIUM: the browser, Debian's by default. */
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
@@ -50,16 +51,16 @@ async function guard(page)
     };
 }
 
-/* withPage opens the page in a fresh profile, runs `body(page, context)`, and asserts that nothing forbidden happened.
- * `refusals: true` leaves out what the policy refused. */
-export async function withPage(browser, { refusals = false, ...options }, body)
+/* withPage opens a page (`path`: the chat page, or "console#/flow") in a fresh profile, runs `body(page, context)`, and asserts that
+ * nothing forbidden happened. `refusals: true` leaves out what the policy refused. */
+export async function withPage(browser, { refusals = false, path = "", ...options }, body)
 {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     context.setDefaultTimeout(DEADLINE_MS);
     try {
         const page = await context.newPage();
         const faults = await guard(page);
-        await open(page);
+        await open(page, path);
         await body(page, context);
         const refused = /^CSP: |violates the following Content Security Policy/;
         assert.deepEqual((await faults()).filter((fault) => !refusals || !refused.test(fault)), []);
@@ -68,9 +69,9 @@ export async function withPage(browser, { refusals = false, ...options }, body)
     }
 }
 
-export async function open(page)
+export async function open(page, path = "")
 {
-    await page.goto(url);
+    await page.goto(url + path);
     await page.waitForSelector("html[data-ready]");
 }
 
@@ -94,6 +95,13 @@ export async function settled(page)
     await page.waitForSelector("#send", { state: "visible" });
     await page.waitForFunction(() => document.querySelector(".answer:last-child")?.getAttribute("aria-busy") === "false");
     return page.locator(".answer").last();
+}
+
+/* publish puts an event, or an array of them, on the bus. */
+export async function publish(events)
+{
+    const response = await fetch(`${url}api/events`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(events) });
+    assert.equal(response.status, 200, await response.text());
 }
 
 export async function shot(page, name)

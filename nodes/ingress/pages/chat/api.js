@@ -1,47 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP interface of ingress as the page uses it: the models, one streamed chat turn, feedback. */
-import { serverKey } from "/assets/settings.js";
+import { ApiError, call } from "/assets/http.js";
 import { sseParser } from "/assets/sse.js";
-
-/* ApiError is what the server, or the way to it, said: code and status are null where there is none. */
-export class ApiError extends Error {
-    constructor(message, { code = null, type = null, status = null, requestId = null } = {})
-    {
-        super(message);
-        Object.assign(this, { code, type, status, requestId });
-    }
-}
-
-async function call(path, options = {})
-{
-    const headers = { ...options.headers };
-    if (serverKey())
-        headers.authorization = `Bearer ${serverKey()}`;
-    let response;
-    try {
-        response = await fetch(path, { ...options, headers, cache: "no-store" });
-    } catch (error) {
-        if (error.name === "AbortError")
-            throw error;
-        throw new ApiError("The server cannot be reached. Is lineshaft running?", { code: "unreachable" });
-    }
-    if (!response.ok)
-        throw await refusal(response);
-    return response;
-}
-
-async function refusal(response)
-{
-    const requestId = response.headers.get("x-request-id");
-    let error = {};
-    try {
-        error = (await response.json()).error ?? {};
-    } catch {
-        /* a proxy's own page: the status has to do */
-    }
-    const message = error.message ?? `The server answered ${response.status} ${response.statusText}`.trim();
-    return new ApiError(message, { code: error.code, type: error.type, status: response.status, requestId });
-}
 
 export async function models()
 {

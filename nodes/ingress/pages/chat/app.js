@@ -3,14 +3,15 @@
 import * as api from "/assets/api.js";
 import * as store from "/assets/store.js";
 import { announcer } from "/assets/announce.js";
-import { ask, openSettings, setUpDialogs } from "/assets/dialogs.js";
+import { ask } from "/assets/ask.js";
+import { openSettings, setUpDialogs } from "/assets/dialogs.js";
 import { byId, download, h, icon, notify } from "/assets/dom.js";
 import { drawHistory } from "/assets/history.js";
 import { toggleMenu } from "/assets/menu.js";
 import { AnswerView, questionElement } from "/assets/message.js";
 import { currentModel, loadModels, setUpModels } from "/assets/models.js";
 import { saveServerKey, serverKey, saveShownChat, settings, shownChat } from "/assets/settings.js";
-import { setTheme, theme } from "/assets/theme.js";
+import { setUpTheme } from "/assets/theme.js";
 import { add, asJson, asMarkdown, drop, newChat, path, show, siblings } from "/assets/thread.js";
 import { runTurn } from "/assets/turn.js";
 
@@ -360,10 +361,7 @@ function setUpBar()
     byId("veil").addEventListener("click", () => showSide(false));
     byId("search").addEventListener("input", drawSide);
     narrow.addEventListener("change", () => showSide(false));
-    for (const input of byId("theme").querySelectorAll("input")) {
-        input.checked = input.value === theme();
-        input.addEventListener("change", () => setTheme(input.value));
-    }
+    setUpTheme(byId("theme"));
 }
 
 function setUpScroll()

@@ -1,24 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Server-sent events by hand (HTML standard, 9.2.6): EventSource can neither POST nor set headers. */
 
-/* sseParser returns feed(text), which calls onData with the data of each complete record. Takes LF, CR and CRLF, comments,
- * several data lines, and records cut anywhere; fields other than data are ignored. */
-export function sseParser(onData)
+/* sseParser returns feed(text), which calls onRecord(data, event, id) for each complete record: its data, its kind ("message"
+ * unless it says otherwise) and the latest id so far ("" before the first). Takes LF, CR and CRLF, comments, several data
+ * lines, and records cut anywhere; other fields are ignored. */
+export function sseParser(onRecord)
 {
     let rest = "";
     let data = [];
+    let event = "";
+    let id = "";
+
+    function field(name, value)
+    {
+        if (name === "data")
+            data.push(value);
+        else if (name === "event")
+            event = value;
+        else if (name === "id" && !value.includes("\0"))
+            id = value;
+    }
 
     function line(text)
     {
         if (text === "") {
             if (data.length > 0)
-                onData(data.join("\n"));
+                onRecord(data.join("\n"), event || "message", id);
             data = [];
-        } else if (text === "data") {
-            data.push("");
-        } else if (text.startsWith("data:")) {
-            data.push(text.startsWith("data: ") ? text.slice(6) : text.slice(5));
+            event = "";
+            return;
         }
+        const colon = text.indexOf(":");
+        if (colon < 0)
+            field(text, "");
+        else if (colon > 0)
+            field(text.slice(0, colon), text.slice(text[colon + 1] === " " ? colon + 2 : colon + 1));
     }
 
     return function feed(text)

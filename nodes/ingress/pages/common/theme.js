@@ -4,17 +4,26 @@ import { readText, writeText } from "/assets/settings.js";
 
 const KEY = "lineshaft.theme";
 
-export function theme()
+function theme()
 {
     const value = readText(KEY);
     return value === "light" || value === "dark" ? value : "system";
 }
 
-export function setTheme(value)
+function setTheme(value)
 {
     writeText(KEY, value === "system" ? null : value);
     if (value === "system")
         delete document.documentElement.dataset.theme;
     else
         document.documentElement.dataset.theme = value;
+}
+
+/* setUpTheme has the radio buttons in `element` show and set the theme. */
+export function setUpTheme(element)
+{
+    for (const input of element.querySelectorAll("input")) {
+        input.checked = input.value === theme();
+        input.addEventListener("change", () => setTheme(input.value));
+    }
 }
