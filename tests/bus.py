@@ -2,6 +2,7 @@
 """A broker for one test, and peers that speak LWP/1 to it with nothing but pyzmq and msgpack (docs/protocol.md)."""
 import collections
 import ctypes
+import json
 import os
 import pathlib
 import random
@@ -9,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import msgpack
@@ -228,6 +230,40 @@ class Peer:
                 self.send("ACK", cid=ack, seqs=[e.seq for e in events_of(msg)])
         assert len(got) == count, f"{len(got)} events instead of {count}"
         return got
+
+
+class Refusal(Exception):
+    """What a StandIn's answer raises to refuse: Refusal(number, sentence)."""
+
+
+class StandIn:
+    """A node that serves `topic`, in a thread until the bus is closed: `answer(topic, body)` of the subclass takes and gives JSON."""
+
+    def __init__(self, bus, client, topic):
+        self.peer, self.url = bus.dealer(), bus.url
+        self.peer.ok("HELLO", v=1, client=client)
+        self.peer.ok("SUB", cid=1, serves=[topic], slots=8)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                if not self.peer.socket.poll(1000):
+                    self.peer.send("PING")
+                    continue
+                msg = self.peer.recv()
+                assert msg.verb != "ERR", msg
+                if msg.verb == "REQ":
+                    self.reply(msg.head, json.loads(msg.frames[0]))
+        except zmq.ZMQError:  # the bus is closed: the test is over
+            pass
+
+    def reply(self, head, body):
+        try:
+            self.peer.send("REP", body=json.dumps(self.answer(head["topic"], body)).encode(), cid=1, rid=head["rid"])
+        except Refusal as refusal:
+            number, sentence = refusal.args
+            self.peer.send("REP", cid=1, rid=head["rid"], error=sentence, number=number)
 
 
 class Bus:
