@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 
 #define CHECK_EVERY_MS 100
-#define OWN_DESCRIPTORS 128           /* sockets, segments, threads, and connections between accept and on_accepted */
+#define OWN_DESCRIPTORS 64           /* sockets, threads, and connections between accept and on_accepted */
 #define CONNECTIONS_MIN 32           /* fewer are no bus */
 #define SLOW_BYTES (1 << 20)         /* waiting in the kernel for a peer that does not take them ... */
 #define STUCK_CHECKS 10              /* a subscriber that takes nothing for so many checks ... */
@@ -224,18 +224,19 @@ static void on_timer(void *arg, struct timer *timer)
 int guard_descriptors(struct broker *b, struct ls_error *err)
 {
     struct rlimit limit;
+    size_t own = OWN_DESCRIPTORS + b->config->stream_count * LOG_DESCRIPTORS;
     b->guard.most = b->config->connections_max;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return 0;
-    if (limit.rlim_max < OWN_DESCRIPTORS + CONNECTIONS_MIN)
+    if (limit.rlim_max < own + CONNECTIONS_MIN)
         return error_set(err, "SYSTEM",
-                         "the system allows %llu open files (ulimit -n); the broker needs %d, and one more for each connection",
-                         (unsigned long long) limit.rlim_max, OWN_DESCRIPTORS + CONNECTIONS_MIN);
+                         "the system allows %llu open files (ulimit -n); the broker needs %zu, and one more for each connection",
+                         (unsigned long long) limit.rlim_max, own + CONNECTIONS_MIN);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max - OWN_DESCRIPTORS >= b->guard.most)
+    if (limit.rlim_max - own >= b->guard.most)
         return 0;
-    b->guard.most = limit.rlim_max - OWN_DESCRIPTORS;
+    b->guard.most = limit.rlim_max - own;
     logger_put(LEVEL_WARN, "few-descriptors", "the system allows fewer connections than broker.connections_max (ulimit -n)",
                "connections=%zu limit=%llu connections_max=%u", b->guard.most, (unsigned long long) limit.rlim_max,
                b->config->connections_max);

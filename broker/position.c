@@ -493,20 +493,23 @@ struct position *position_new(struct consumer *c, const char *member, uint64_t c
     return p;
 }
 
-static void forget_pending(struct position *p)
+/* Forgets what is pending from `first` on; true if there was some. */
+static bool forget_pending(struct position *p, uint64_t first)
 {
-    for (;;) {
-        size_t at = 0;
-        struct delivery *d = map_walk(&p->pending, &at, NULL);
-        if (!d)
-            break;
-        delivery_finish(d);
-    }
+    uint64_t seq, *seqs = xcalloc(p->pending.used + 1, sizeof *seqs);
+    size_t count = 0;
+    for (size_t at = 0; map_walk(&p->pending, &at, &seq);)
+        if (seq >= first)
+            seqs[count++] = seq;
+    for (size_t i = 0; i < count; i++)
+        delivery_finish(map_get(&p->pending, seqs[i]));
+    free(seqs);
+    return count > 0;
 }
 
 void position_reset(struct position *p, uint64_t next)
 {
-    forget_pending(p);
+    forget_pending(p, 0);
     p->done.count = 0;
     p->cursor = next;
     walk_seek(&p->walk, p->consumer->stream->log, next);
@@ -515,7 +518,7 @@ void position_reset(struct position *p, uint64_t next)
 void position_destroy(struct position *p)
 {
     struct consumer *c = p->consumer;
-    forget_pending(p);
+    forget_pending(p, 0);
     map_fini(&p->pending);
     heap_unset(&broker_of(p)->timers, &p->expiry);
     for (size_t i = 0; i < p->sub_count; i++)
@@ -623,22 +626,15 @@ int position_backlog(struct position *p, int look, struct backlog *backlog)
  * said something. */
 static bool forget_future(struct position *p, uint64_t end)
 {
-    uint64_t seq;
     struct ranges *done = &p->done;
-    bool ahead = p->cursor > end;
-    p->cursor = ahead ? end : p->cursor;
+    bool ahead = forget_pending(p, end) || p->cursor > end;
+    p->cursor = p->cursor > end ? end : p->cursor;
     while (done->count && done->items[done->count - 1].to >= end) {
         struct log_range *last = &done->items[done->count - 1];
         last->to = end - 1;
         done->count -= last->from >= end;
         ahead = true;
     }
-    for (size_t at = 0; map_walk(&p->pending, &at, &seq);)
-        if (seq >= end) {
-            delivery_finish(map_get(&p->pending, seq));
-            ahead = true;
-            at = 0;
-        }
     return ahead;
 }
 

@@ -303,7 +303,7 @@ void log_free(struct log *log)
 
 const char *log_error_text(int error)
 {
-    return error == EFBIG ? "File too large: `ulimit -f` is set; end lineshaft, remove the limit, and start it again" : strerror(error);
+    return error == EFBIG ? "File too large: `ulimit -f` is set; start it again without" : strerror(error);
 }
 
 void log_problem(struct log *log, enum log_health health, const char *format, ...)

@@ -66,6 +66,7 @@ struct log_config {
  * segment. Damage never makes it fail: lost ranges are in log_info. Fails with SYSTEM or CORRUPT (a meta file that cannot be
  * read in either slot while segments exist). */
 struct log *log_open(struct log_device *dev, const struct log_config *config, struct ls_error *err);
+#define LOG_DESCRIPTORS 32 /* an open log has at most so many: segments that are read and written, and what belongs to it */
 
 #define LOG_GROUP_EVENTS_MAX (1u << 20) /* events in one commit group; also the gap after an unclean start */
 #define LOG_ENTRY_BYTES_MAX (64u << 20)

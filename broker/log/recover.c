@@ -284,7 +284,7 @@ static void begin_segment(struct log *log)
     int error = spare_reserve(log->dir, spare, recycled, &reserved);
     if (error) {
         log_problem(log, error == ENOSPC || error == EDQUOT ? LOG_FULL : LOG_READ_ONLY, "no segment can be made: %s",
-                    strerror(error));
+                    log_error_text(error));
         free(spare);
         return;
     }

@@ -256,7 +256,7 @@ static void spare_failed(struct log *log, int error)
     }
     if (!log->spare_error)
         logger_put(LEVEL_WARN, "log-no-spare", "no next segment could be made; trying again every second",
-                   "stream=%s error=\"%s\"", log->name, strerror(error));
+                   "stream=%s error=\"%s\"", log->name, log_error_text(error));
     log->spare_error = error;
     log->retry_at = log->dev->now + RETRY_MS;
 }

@@ -190,11 +190,22 @@ static void on_end(void *arg, struct http_exchange *x, bool complete)
 
 /* ---- life ---- */
 
-/* The private port: as `listen` says, or any, where the path of the socket would be longer than the system takes it. NULL: the socket. */
+/* The private port: as `listen` says, or any, where the socket's path would be longer than the system takes it. NULL: the socket. */
 static const char *private_port(const struct artifacts *a)
 {
     bool fits = strlen(spool_dir(a->spool)) + strlen(DOOR_SOCKET) < sizeof((struct sockaddr_un){0}).sun_path;
     return a->options->listen ? a->options->listen : fits ? NULL : "127.0.0.1:0";
+}
+
+static int take_token(struct artifacts *a, struct ls_error *err)
+{
+    a->token = getenv("LINESHAFT_TOKEN");
+    if (a->token && *a->token)
+        return 0;
+    return error_set(err, "CONFIG", "%s needs a token, so that not everybody can read and write: set LINESHAFT_TOKEN for this node "
+                                    "and those that fetch from it (`lineshaft up` does it by itself)%s",
+                     a->options->listen ? "listen: a private port" : "dir: the path is too long for a socket, and a private port",
+                     a->options->listen ? "" : ", or give it a shorter `dir`");
 }
 
 int door_open(struct artifacts *a, struct ls_error *err)
@@ -205,12 +216,8 @@ int door_open(struct artifacts *a, struct ls_error *err)
                                                 .request = on_request, .end = on_end, .drained = on_drained,
                                                 .limits = {.queue_bytes = QUEUE_BYTES}};
     LIST_INIT(&a->visits);
-    a->token = port ? getenv("LINESHAFT_TOKEN") : NULL;
-    int rc = 0;
-    if (port && (!a->token || !*a->token))
-        rc = error_set(err, "CONFIG", "a private port (`listen`, or a `dir` too long for a socket) needs a token, so that not everybody can read and write: set "
-                                      "LINESHAFT_TOKEN for this node and those that fetch from it (`lineshaft up` does it by itself)");
-    else if (!(a->server = http_server_open(&options, err)))
+    int rc = port ? take_token(a, err) : 0;
+    if (rc == 0 && !(a->server = http_server_open(&options, err)))
         rc = error_wrap(err, "%s", port ? "`listen`" : "the door, whose place follows from `dir`");
     free(address);
     return rc;

@@ -25,14 +25,14 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     struct epoll_event event = {.data.fd = fd};
     struct http_call *call = NULL;
     (void) socket_arg;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+    if (call && call->added) {
+        call->watched = what != CURL_POLL_REMOVE;
+        if (!call->watched)
+            http_call_look(call);
+    }
     if (what == CURL_POLL_REMOVE) {
         epoll_ctl(client->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* may be closed already */
-        /* While a body waits to be sent, that it reads no more means that the peer closed or has said all: curl would wait for ever. */
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
-        if (call && call->added && !call->dead && !call->paused && !call->finishing && (call->waiting || call->early)) {
-            call->quiet = true;
-            http_call_resume(call);
-        }
         return 0;
     }
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
@@ -130,34 +130,43 @@ static bool has_no_length(const struct http_call *call)
     return call->early && call->status != 204 && !http_call_header(call, "content-length");
 }
 
+/* While a body waits to be sent, that curl reads no more means that the peer closed or has said all: curl would wait for ever. */
+static bool is_stuck(const struct http_call *call)
+{
+    return !call->watched && !call->paused && !call->finishing && (call->waiting || call->early);
+}
+
 /* curl goes on: it hands out at once what it kept, and asks `read` again soon. */
+static void go_on(struct http_call *call)
+{
+    struct ls_error err;
+    call->moved_ms = clock_mono_ms();
+    call->client->in_curl = true;
+    CURLcode code = curl_easy_pause(call->easy, CURLPAUSE_CONT);
+    call->client->in_curl = false;
+    if (call->stopped && !call->dead) { /* curl leaves it to us to end the call */
+        http_call_describe(call, code, &err);
+        http_call_end(call, &err);
+    }
+}
+
 static void run_woken(struct http_client *client)
 {
     struct http_call *call;
-    struct ls_error err;
     while ((call = LIST_FIRST(&client->woken))) {
+        bool resumed = call->resumed;
         LIST_REMOVE(call, woken_link);
-        call->woken = false;
-        if (call->quiet && has_no_length(call)) {
-            call->quiet = false;
-            call->finishing = true;
-            curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L); /* the request is not whole */
-        } else if (call->quiet) {
-            end_early(call);
-            continue;
-        }
+        call->woken = call->resumed = false;
         if (!call->added)
             continue;
-        call->moved_ms = clock_mono_ms();
-        client->in_curl = true;
-        CURLcode code = curl_easy_pause(call->easy, CURLPAUSE_CONT);
-        client->in_curl = false;
-        if (call->stopped && !call->dead) { /* curl leaves it to us to end the call */
-            http_call_describe(call, code, &err);
-            http_call_end(call, &err);
-        } else if (call->early && !call->dead && is_whole(call)) {
-            end_early(call); /* the last piece was held back */
+        if (!resumed && is_stuck(call) && has_no_length(call)) {
+            call->finishing = resumed = true;
+            curl_easy_setopt(call->easy, CURLOPT_FORBID_REUSE, 1L); /* the request is not whole */
         }
+        if (resumed)
+            go_on(call);
+        else if (is_stuck(call))
+            end_early(call);
     }
 }
 

@@ -215,6 +215,13 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return call->dead || call->stopped ? 0 : size * count;
 }
 
+/* curl may have read all there is by now, without ever watching the socket. */
+static size_t pause_read(struct http_call *call)
+{
+    http_call_look(call);
+    return CURL_READFUNC_PAUSE;
+}
+
 static size_t on_read(char *out, size_t size, size_t count, void *arg)
 {
     struct http_call *call = arg;
@@ -222,14 +229,14 @@ static size_t on_read(char *out, size_t size, size_t count, void *arg)
     if (call->dead)
         return CURL_READFUNC_ABORT;
     if (call->early)
-        return call->finishing ? 0 : CURL_READFUNC_PAUSE;
+        return call->finishing ? 0 : pause_read(call);
     if (call->left >= 0 && room > (uint64_t) call->left)
         room = (size_t) call->left;
     size_t got = room ? call->on.read(call->on.arg, call, out, room) : 0;
     call->waiting = got == HTTP_CALL_WAIT && !call->dead;
     call->moved_ms = clock_mono_ms();
     if (call->waiting)
-        return CURL_READFUNC_PAUSE;
+        return pause_read(call);
     call->stopped = got == HTTP_CALL_ABORT || (!got && call->left > 0);
     if (call->dead || call->stopped)
         return CURL_READFUNC_ABORT;
@@ -371,13 +378,19 @@ void http_call_pause(struct http_call *call)
     call->paused = true;
 }
 
-void http_call_resume(struct http_call *call)
+void http_call_look(struct http_call *call)
 {
-    call->paused = false;
     if (call->woken || call->dead || call->ending)
         return;
     call->woken = true;
     LIST_INSERT_HEAD(&call->client->woken, call, woken_link);
+}
+
+void http_call_resume(struct http_call *call)
+{
+    call->paused = false;
+    call->resumed = true;
+    http_call_look(call);
 }
 
 const char *http_call_header(const struct http_call *call, const char *name)

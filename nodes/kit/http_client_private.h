@@ -29,9 +29,10 @@ struct http_call {
     bool paused;      /* by its caller: curl is told when it brings the next piece */
     bool waiting;     /* for `read` to have something */
     bool early;       /* the answer began before the body was read: no more of it is */
-    bool quiet;       /* the peer says no more, and what it waits for is not coming */
+    bool watched;     /* curl has its socket watched */
     bool finishing;   /* curl is told that the body ends here, as it alone knows whether all of the answer is here */
-    bool woken;       /* among the client's woken ones */
+    bool woken;       /* among the client's woken ones: http_client_run looks whether it is stuck, and ... */
+    bool resumed;     /* ... curl goes on with it */
     int64_t received; /* of the answer's body */
     char text[CURL_ERROR_SIZE];
 };
@@ -43,16 +44,18 @@ struct http_client {
     struct heap timers;
     LIST_HEAD(, http_call) calls; /* curl has them */
     LIST_HEAD(, http_call) later; /* begun or cancelled while curl was running */
-    LIST_HEAD(, http_call) woken; /* resumed: curl goes on with them in http_client_run, as that calls back */
+    LIST_HEAD(, http_call) woken; /* for http_client_run, as what is done with them calls back */
     bool in_curl;                 /* curl must not be called for adding and removing now */
 };
 
 /* http_client_call.c, for http_client.c; all but http_call_describe only outside curl.
  * http_call_hand_over: from `later` to curl; -1 with SYSTEM. http_call_describe: *err says why the call failed, by its state and curl's
- * code. http_call_end calls `end` (err NULL: all is well) and frees the call; http_call_free does that alone. */
+ * code. http_call_end calls `end` (err NULL: all is well) and frees the call; http_call_free does that alone.
+ * http_call_look, also within curl: the client looks at it in its next turn. */
 int http_call_hand_over(struct http_call *call, struct ls_error *err);
 void http_call_describe(const struct http_call *call, CURLcode code, struct ls_error *err);
 void http_call_end(struct http_call *call, const struct ls_error *err);
+void http_call_look(struct http_call *call);
 void http_call_free(struct http_call *call);
 
 /* http_client_options.c, for http_client.c. http_options_url: false with BAD_VALUE if it is no http or https URL.

@@ -250,7 +250,7 @@ void http_connection_refuse(struct http_connection *c, unsigned status, const ch
             buf_add_byte(&body, '\\');
         buf_add_byte(&body, (uint8_t) *at);
     }
-    buf_addf(&body, "\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"%s\"}}", code);
+    buf_addf(&body, "\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"%s\"}}\n", code);
     buf_addf(&answer, "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\n", status, MHD_get_reason_phrase_for(status), date);
     if (status == 429 || status == 503)
         buf_addf(&answer, "Retry-After: 1\r\n");

@@ -94,8 +94,9 @@ static json_t *read_piece(const struct piece *p, struct ls_error *err)
         return NULL;
     }
     bool end = p->from < 0;
-    int64_t from = !end ? p->from : about.st_size > p->bytes ? about.st_size - p->bytes : 0;
-    ssize_t got = pread(fd, p->runner->chunk, (size_t) p->bytes, from);
+    int64_t size = about.st_size, from = !end ? p->from : size > p->bytes ? size - p->bytes : 0;
+    int64_t wanted = from >= size ? 0 : size - from < p->bytes ? size - from : p->bytes;
+    ssize_t got = pread(fd, p->runner->chunk, (size_t) wanted, from);
     int why = errno;
     close(fd);
     if (got < 0) {
@@ -106,9 +107,10 @@ static json_t *read_piece(const struct piece *p, struct ls_error *err)
     size_t len = (size_t) got, skip = end && from > 0 ? skip_partial_line(data, len) : 0;
     data += skip;
     len -= skip;
+    /* The rest of a last character comes later, unless the try is over, or `bytes` has no room for it. */
     size_t whole = log_cut(data, len);
-    bool last = from + got >= about.st_size;
-    return answer(p, from + (int64_t) skip, about.st_size, data, whole && !(last && p->ended) ? whole : len);
+    bool last = from + got >= size;
+    return answer(p, from + (int64_t) skip, size, data, last ? (p->ended ? len : whole) : whole ? whole : len);
 }
 
 /* ---- the request ---- */

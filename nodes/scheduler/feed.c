@@ -4,7 +4,6 @@
  * files may change the patterns at any time. A new pattern begins at the end of each stream. */
 #include <stdlib.h>
 
-#include "lib/clock.h"
 #include "lib/logger.h"
 #include "lib/mp.h"
 #include "lib/wire.h"
@@ -27,6 +26,7 @@ struct stream {
 struct feed {
     LIST_HEAD(, source) sources;
     bool asking, again; /* the broker is asked for its streams; and once more when it has answered */
+    uint64_t now_us;    /* the broker's, when it answered: its events have times of its clock */
 };
 
 void feed_open(struct scheduler *s)
@@ -103,7 +103,7 @@ static void subscribe(struct scheduler *s, const char *pattern, const struct str
     for (size_t i = 0; i < count; i++) {
         if (!position_find(e, pattern, streams[i].name))
             position_set(e, pattern, ls_str(streams[i].name), known ? streams[i].first : streams[i].next,
-                         known ? 0 : clock_wall_us());
+                         known ? 0 : (int64_t) s->feed->now_us);
         const struct position *p = position_find(e, pattern, streams[i].name);
         places[i] = (struct ls_position){.stream = streams[i].name, .next = p->next, .seen_us = p->seen_us};
     }
@@ -185,22 +185,16 @@ static void apply(struct scheduler *s, const struct stream *streams, size_t coun
 
 static size_t read_streams(struct ls_slice reply, struct stream **streams)
 {
-    struct mp map = wire_map(reply), list;
-    uint32_t items = 0;
+    struct mp_maps walk = mp_maps(wire_map(reply), "streams");
     size_t count = 0;
-    if (!mp_find(map, "streams", &list) || !mp_array(&list, &items))
-        return 0;
-    *streams = xcalloc(items ? items : 1, sizeof **streams);
-    for (; count < items; count++) {
+    *streams = xcalloc(walk.left + 1, sizeof **streams);
+    for (struct mp one; mp_maps_next(&walk, &one); count++) {
         struct stream *stream = &(*streams)[count];
         struct ls_slice name = {0};
-        struct mp one = list;
         wire_str(one, "name", &name);
         wire_copy(stream->name, sizeof stream->name, name);
         wire_uint(one, "first", &stream->first);
         wire_uint(one, "next", &stream->next);
-        if (!mp_skip(&list))
-            break;
     }
     return count;
 }
@@ -210,8 +204,11 @@ static void on_streams(void *arg, struct ls_slice reply, const struct ls_error *
     struct scheduler *s = arg;
     struct stream *streams = NULL;
     s->feed->asking = false;
+    s->feed->now_us = 0;
     if (err)
         logger_put(LEVEL_WARN, "streams", err->text, "name=%s", err->name);
+    else
+        wire_uint(wire_map(reply), "now_us", &s->feed->now_us);
     size_t count = err ? 0 : read_streams(reply, &streams);
     if (s->feed->again)
         feed_sync(s);

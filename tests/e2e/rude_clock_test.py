@@ -2,6 +2,7 @@
 """The clock is set by an hour and by a year, forward and back, while everything runs: nothing is lost, nothing is done a thousand
 times, and time that passes is still the time that passes (docs/operations.md). The wall clock is tests/crash/preload/clock.c's;
 the monotonic one stays real."""
+import json
 import os
 import pathlib
 import struct
@@ -163,3 +164,30 @@ def test_an_event_that_is_sent_again_across_a_small_step_is_known(make_bus, cloc
     clock.set(step)
     again = peer.ok("PUB", {"topic": "job.a", "id": "same", "source": "s"}, pack(1))
     assert again.get("dup", False) is (step < 0) and (again["seq"] == first["seq"]) is (step < 0)
+
+
+def test_a_scheduler_whose_clock_is_behind_begins_a_trigger_at_the_end_all_the_same(tmp_path, clock):
+    clock.set(-HOUR)
+    (tmp_path / "workflows").mkdir()
+    stack = Stack(tmp_path, """
+  chat: {{ kind: ingress, listen: "{http}" }}
+  clock: {{ kind: scheduler, database: "sqlite:scheduler.db", workflows: [workflows], environment: %s }}
+""" % json.dumps(clock.env).replace("{", "{{").replace("}", "}}"))
+
+    def tell(old):
+        assert stack.post("/api/events", {"topic": "thing.happened", "data": {"old": old}}).status == 200
+
+    def runs(workflow):
+        answer = stack.get(f"/api/workflows/{workflow}/runs")
+        return answer.json["runs"] if answer.status == 200 else []
+
+    try:
+        for _ in range(3):
+            tell(True)
+        for name, rest in ("old", ", filter: event.data.old"), ("any", ""):
+            (tmp_path / "workflows" / f"{name}.yaml").write_text(
+                f"id: {name}\ntriggers: [{{ event: thing.happened{rest} }}]\ntasks: [{{ id: note, event: note.made, data: {{}} }}]\n")
+        wait_until(lambda: tell(False) or runs("any"), "a run")
+        assert runs("old") == []
+    finally:
+        stack.close()

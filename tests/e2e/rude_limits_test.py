@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits and surroundings met rudely: descriptors, file sizes, memory, processes; folders that cannot be written; users, masks, paths,
 locales, time zones, variables; bytes that are no text at each door; folders of workflows. docs/operations.md says the same in words."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -14,7 +15,9 @@ from bus import LINESHAFT, PATIENCE_S, SANITIZED, Peer, pack
 from cli import run, wait_until
 from rude import PRIVATE, Quick, may
 
-NOBODY = ("setpriv", "--reuid=64999", "--regid=64999", "--clear-groups")
+SOMEBODY = 60000 + os.getpid() % 4000  # of this process alone: limits count all that a user runs
+NOBODY = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
+NO_WATCHES = ("unshare", "--user", "--map-root-user", "sh", "-c", 'echo 0 >/proc/sys/user/max_inotify_watches && exec "$@"', "sh")
 NO_MOUNTS = not may(*PRIVATE, "mount", "-t", "tmpfs", "tmpfs", "/mnt")
 
 
@@ -35,6 +38,22 @@ def make(tmp_path):
 @pytest.fixture
 def quick(make):
     return make()
+
+
+@pytest.fixture
+def theirs():
+    """theirs() is as make(), in a folder that belongs to NOBODY. It is not below tmp_path, which every start of pytest closes to others."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as made:
+        os.chmod(folder, 0o755)
+
+        def make(**how):
+            quick = Quick(pathlib.Path(folder) / "quick", **how)
+            made.callback(quick.close)
+            for path in [quick.folder, *quick.folder.rglob("*")]:
+                os.chown(path, SOMEBODY, SOMEBODY)
+            return quick
+
+        yield make
 
 
 def limited(*words):
@@ -60,15 +79,32 @@ def test_few_descriptors_are_told_and_hundreds_of_connections_harm_nobody(quick)
     assert "exited" not in quick.run.text
 
 
+def test_files_of_many_streams_leave_fewer_descriptors_for_connections(make):
+    many = make(topology="  one: { kind: exec, command: sleep 1000 }\n")
+    file, streams = many.folder / "config/quickstart.yaml", "".join(f"  s{i}: {{ topics: [s{i}.a] }}\n" for i in range(20))
+    file.write_text(file.read_text().replace('">"', "a.b").replace("nodes:\n", streams + "nodes:\n"))
+    assert "the broker needs 800, and one more for each connection" in many.refused(*limited("-n 165"))
+
+
+def test_standard_streams_may_be_closed(make):
+    """Neither the warden's pipe nor a file of the log gets the number of one of them."""
+    small = make(topology="  one: { kind: exec, command: sleep 1000 }\n")
+    small.up("sh", "-c", 'exec "$@" <&- >&-', "sh")
+    assert "ok events:" in small.ok("pub", "a.b", "1")
+
+
 def test_too_few_descriptors_are_refused_in_words(quick):
     assert "the system allows 100 open files (ulimit -n); the broker needs 160" in quick.refused(*limited("-n 100"))
 
 
-def test_a_limit_of_file_sizes_is_a_full_disk_and_kills_nobody(quick):
+def test_a_limit_of_file_sizes_is_told_and_kills_nobody(quick):
     """ulimit -f counts 512 bytes: less than a segment of the log."""
-    quick.begin(*limited("-f 4000"))
-    quick.run.wait_for("File too large")
-    assert "SIGXFSZ" not in quick.run.text
+    quick.up(*limited("-f 4000"))
+    quick.run.saw("log-read-only")
+    quick.run.saw("File too large: `ulimit -f` is set")
+    refused = quick.lineshaft_("pub", "note.made", "{}", "--timeout", "1s")
+    assert refused.status != 0 and ("File too large" in refused.err or "BUSY" in refused.err), refused
+    assert "SIGXFSZ" not in quick.run.text and "exited" not in quick.run.text
     quick.run.close()
     quick.up().works()
 
@@ -79,25 +115,33 @@ def test_a_limit_of_memory_that_is_too_small_is_told(quick):
     assert quick.run.end() != 0 and quick.run.text  # whoever fails first says so: the loader or the broker
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitizers want terabytes of addresses")
+def test_a_node_without_memory_ends_with_a_word_and_is_started_again(make):
+    small = make(topology="  greedy: { kind: exec, command: 'ulimit -v 30000; exec python3 -c \"bytearray(1 << 30)\"' }\n")
+    small.begin()
+    small.run.wait_for("MemoryError")
+    small.run.wait_for("greedy: exited (exit 1)")
+    small.run.wait_for("greedy: starting")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root has no such limit, and only root can be somebody else")
-def test_a_limit_of_processes_is_told(make):
-    small = make(topology="  a: { kind: exec, command: sleep 1000 }\n")
-    hand_over(small)
+def test_a_limit_of_processes_is_told(theirs):
+    small = theirs(topology="  a: { kind: exec, command: sleep 1000 }\n")
     small.begin(*NOBODY, "prlimit", "--nproc=2:2")
     small.run.wait_for("broker: cannot make a process (Resource temporarily unavailable), next try in ")
     assert small.run.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="as above")
+def test_a_thread_that_cannot_be_made_is_told(theirs):
+    quick = theirs()
+    quick.begin(*NOBODY, "prlimit", "--nproc=30:30")
+    quick.run.wait_for("Resource temporarily unavailable")
+    quick.run.close()
+    quick.up().works()
+
+
 # ---- folders ----
-
-def hand_over(quick):
-    """To a user who has nothing else; the folders above are for all to enter."""
-    for path in [quick.folder, *quick.folder.rglob("*")]:
-        os.chown(path, 64999, 64999)
-    for above in quick.folder.parents:
-        if above.stat().st_mode & 0o5 != 0o5 and str(above).startswith("/tmp/"):
-            above.chmod(above.stat().st_mode | 0o5)
-
 
 @pytest.mark.skipif(NO_MOUNTS, reason="no private mounts for this user")
 def test_a_data_folder_that_is_read_only_is_refused_in_words(quick):
@@ -106,13 +150,23 @@ def test_a_data_folder_that_is_read_only_is_refused_in_words(quick):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's folder is made as root")
-def test_a_folder_of_somebody_else_is_refused_in_words_and_ones_own_is_enough(quick):
-    hand_over(quick)
+def test_a_folder_of_somebody_else_is_refused_in_words_and_ones_own_is_enough(theirs):
+    quick = theirs()
     os.chown(quick.folder, 0, 0)
-    assert "cannot create the data directory var/bus: Permission denied" in quick.refused(*NOBODY)
-    os.chown(quick.folder, 64999, 64999)
+    assert "cannot create the data directory var/bus: Permission denied; choose another" in quick.refused(*NOBODY)
+    os.chown(quick.folder, SOMEBODY, SOMEBODY)
     quick.up(*NOBODY, HOME="/root").works()
-    assert {path.stat().st_uid for path in (quick.folder / "var").iterdir()} == {64999}
+    assert {path.stat().st_uid for path in (quick.folder / "var").iterdir()} == {SOMEBODY}
+
+
+@pytest.mark.parametrize("make_it, why", [(lambda path: path.write_text("x"), "Not a directory"),
+                                          (lambda path: path.symlink_to("nowhere"), "No such file or directory")], ids=["file", "dangling"])
+def test_what_is_no_folder_in_the_place_of_var_is_refused_in_words(quick, make_it, why):
+    make_it(quick.folder / "var")
+    said = quick.refused()
+    assert f"cannot create the data directory var/bus: {why}; choose another" in said and "LINESHAFT_DATA=" in said
+    assert "nothing is running" in said
+    quick.up(LINESHAFT_DATA="elsewhere").works()
 
 
 def test_neither_a_home_nor_a_place_for_temporary_files_is_needed(quick):
@@ -260,6 +314,30 @@ def test_a_folder_of_workflows_may_go_and_come_back(quick):
     (quick.folder / "aside").rename(folder)
     wait_until(lambda: "rude" in quick.lineshaft_("workflow", "ls").out, "the workflows again")
     quick.works()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_folder_of_workflows_that_may_not_be_read_forgets_nothing(theirs):
+    quick = theirs()
+    quick.up(*NOBODY).works()
+    folder = quick.folder / "config/workflows"
+    folder.chmod(0)
+    (folder / "more.yaml").write_text("id: more\n")
+    quick.run.wait_for("config/workflows cannot be read: Permission denied")
+    assert "success" in quick.ok("workflow", "run", "rude", "--follow")
+    folder.chmod(0o755)
+    quick.works()
+
+
+@pytest.mark.skipif(not may(*NO_WATCHES, "true"), reason="no user namespaces here")
+def test_a_system_that_watches_no_more_folders_is_told_and_changes_count_after_a_restart(quick):
+    quick.up(*NO_WATCHES)
+    quick.run.saw("the system watches no more folders (sysctl fs.inotify.max_user_watches)")
+    (quick.folder / "config/workflows/late.yaml").write_text("id: late\ntasks:\n  - id: a\n    command: [echo, done]\n")
+    wait_until(lambda: "train" in quick.lineshaft_("workflow", "ls").out, "workflows")
+    quick.run.close()
+    quick.up(*NO_WATCHES)
+    wait_until(lambda: "late" in quick.lineshaft_("workflow", "ls").out, "the new one")
 
 
 def test_a_workflow_that_cannot_be_read_or_is_no_text_harms_no_other(quick):

@@ -146,6 +146,39 @@ def test_nodes_that_are_ahead_of_a_restored_broker_take_what_is_new_and_repeat_n
     wait_until(lambda: machine.triggered() == list(range(1, 14)), "and triggers")
 
 
+def test_all_of_it_from_one_moment_goes_on_from_there(machine, tmp_path_factory):
+    machine.listen()
+    machine.tell("run.created", {"run_id": "r1", "experiment_name": "e"})
+    machine.work(1)
+    machine.done([1])
+    machine.up.close()
+    copy = tmp_path_factory.mktemp("copy") / "all"
+    shutil.copytree(machine.folder, copy)
+    machine.start()
+    machine.work(2)
+    machine.done([1, 2])
+    machine.up.close()
+    shutil.rmtree(machine.folder)
+    copy.rename(machine.folder)
+    machine.start()
+    machine.work(3)
+    machine.done([1, 3])
+    assert not [line for line in machine.up.seen if " warn " in line or " error " in line]
+
+
+def test_a_broker_whose_directory_was_emptied_counts_anew_and_nodes_take_what_comes(machine):
+    machine.tell("run.created", {"run_id": "r1", "experiment_name": "e"})
+    for number in (1, 2):
+        machine.work(number)
+    wait_until(lambda: machine.points() == [1, 2] and machine.charted() == [1, 2], "tracked and charted")
+    machine.up.close()
+    shutil.rmtree(machine.folder / "bus")
+    machine.start()
+    machine.work(3)
+    wait_until(lambda: machine.points() == [1, 2, 3] and machine.charted() == [1, 2, 3], "what is new, behind what was there")
+    assert machine.get("/api/artifacts/notes/1.txt").body == b"n"
+
+
 def take(bus, count):
     """A reader's next events, acknowledged on disk."""
     client = bus.client()

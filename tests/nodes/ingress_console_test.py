@@ -30,7 +30,9 @@ UP = {"name": 'a "shop"\\', "file": "shop.yaml", "host": "box", "pid": 1, "start
       "processes": [{"name": "up", "node": None, "kind": "up", "pid": 1, "state": "running", "since_us": 5000000, "restarts": 0,
                      "last_end": None, "cpu_ms": 1500, "pss": None, "rss": 2048, "processes": 2},
                     {"name": "model.2", "node": "model", "kind": "inference", "pid": None, "state": "waiting", "since_us": 7000000,
-                     "restarts": 3, "last_end": "killed by SIGKILL", "cpu_ms": 0, "pss": 4096, "rss": 8192, "processes": 1}]}
+                     "restarts": 3, "last_end": "killed by SIGKILL", "cpu_ms": 0, "pss": 4096, "rss": 8192, "processes": 1},
+                    {"name": "clock", "node": "clock", "kind": "scheduler", "pid": 7, "state": "ending", "since_us": 7000000,
+                     "restarts": 0, "last_end": None, "cpu_ms": 0, "pss": 4096, "rss": 8192, "processes": 1}]}
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +234,7 @@ def test_metrics_tell_of_processes(stack):
                  'lineshaft_process_cpu_seconds_total{process="up",kind="up",up="a \\"shop\\"\\\\",host="box"} 1.5'):
         assert line in text.splitlines(), line
     assert 'lineshaft_process_pss_bytes{process="up",kind="up",up="a' not in text, "the kernel did not tell"
+    assert 'lineshaft_process_up{process="clock",node="clock",kind="scheduler",up="a' not in text, "it was told to end"
     assert 'topic="up.status.' not in text, "an id that is new at each start is no label"
 
 
@@ -251,6 +254,16 @@ def test_no_name_that_a_node_gives_its_numbers_spoils_the_rest(stack):
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(families) == len(set(families)) and 'lineshaft_foreign_total{node="foreign"' in text and "lineshaft_up 1" in text
     assert not re.search(r'lineshaft_(up|broker_connections|ingress_chat_duration_seconds_sum)\{node="foreign"', text)
+    peer.send("BYE")
+    peer.close()
+
+
+def test_a_number_that_is_told_twice_is_there_once(stack):
+    peer = stack.dealer("double")
+    twice = pack({"stats": {"twice_total": 1, "twice_other": 2}}).replace(b"other", b"total")
+    peer.send_frames(b"PING", twice)
+    wait_until(lambda: 'lineshaft_twice_total{node="double"' in metrics(stack), "the numbers of the node")
+    assert len(re.findall(r'^lineshaft_twice_total\{node="double"', metrics(stack), re.M)) == 1
     peer.send("BYE")
     peer.close()
 

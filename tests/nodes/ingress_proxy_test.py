@@ -174,8 +174,14 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request):
+        """What is closed with bytes unread resets the connection, and that may overtake the answer."""
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            request.settimeout(PATIENCE_S)
+            while request.recv(MIB):
+                pass
         self.open.discard(request)
-        super().shutdown_request(request)
+        request.close()
 
     def die(self):
         """As a process that ends: kept connections are closed, too."""

@@ -269,6 +269,8 @@ def test_every_replica_serves_the_version_of_the_alias_and_says_so(lab, models):
     assert refused.status == 503
     assert refused.json["error"]["message"] == \
         'no worker has the model "small" yet: it waits for a version with the alias champion of the model small'
+    assert s.get("/v1/models").json == {"object": "list", "data": [], "lineshaft": {
+        "waits": "it waits for a version with the alias champion of the model small"}}
     s.register(1, 2).promote(1).until_loaded(1).answers(1)
     cause = s.events("model.alias.set")[0]
     for event in s.loaded():

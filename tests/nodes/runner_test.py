@@ -214,6 +214,25 @@ def test_a_log_is_read_from_elsewhere_while_it_grows_and_when_it_is_over(rig):
     assert (rest["text"], rest["next"], rest["ended"]) == ("two \ufffd\n", 10, True)
 
 
+def test_a_character_that_is_half_written_waits_for_its_rest(rig):
+    go = rig.folder / "go"
+    name = rig.scheduler.queue(f"printf '\\303'; while ! [ -e {go} ]; do sleep 0.02; done; printf '\\251'")
+    wait_until(lambda: ask_log(rig, **{"try": name})[1].get("size") == 1, "the first half")
+    piece = ask_log(rig, **{"try": name, "from": 0})[1]
+    assert (piece["text"], piece["next"], piece["ended"]) == ("", 0, False)
+    go.touch()
+    ended = rig.scheduler.ended(name)
+    whole = ask_log(rig, **{"try": name, "log": ended["log"], "from": 0})[1]
+    assert (whole["text"], whole["next"], whole["ended"]) == ("\u00e9", 2, True)
+
+
+def test_behind_the_end_of_a_log_there_is_nothing(rig):
+    ended = rig.run("echo x", name="short")
+    for place in (2, 3, 2**63 - 1):
+        status, piece = ask_log(rig, **{"try": "short", "log": ended["log"], "from": place})
+        assert status == 200 and (piece["text"], piece["next"], piece["size"], piece["ended"]) == ("", place, 2, True)
+
+
 def test_the_end_of_a_long_log_begins_with_a_whole_line(rig):
     ended = rig.run("seq 100000", name="long")
     _, piece = ask_log(rig, **{"try": "long", "log": ended["log"]})

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -298,17 +299,31 @@ static void what_is_sent_and_what_is_not(void **state)
     }
 }
 
+/* On a socket that the server listens at: `path` in a new folder. */
+static void listen_at_path(struct rig *r, struct sockaddr_un *address)
+{
+    char folder[] = "/tmp/http-client-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(address->sun_path, sizeof address->sun_path, "%s/s", folder);
+    close(r->listener);
+    r->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(r->listener, (struct sockaddr *) address, sizeof *address), 0);
+    assert_int_equal(listen(r->listener, 5), 0);
+}
+
+static void remove_path(struct sockaddr_un *address)
+{
+    unlink(address->sun_path);
+    *strrchr(address->sun_path, '/') = '\0';
+    rmdir(address->sun_path);
+}
+
 static void a_unix_socket(void **state)
 {
     struct rig *r = *state;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char folder[] = "/tmp/http-client-test-XXXXXX";
-    assert_non_null(mkdtemp(folder));
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", folder);
-    close(r->listener);
-    r->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(r->listener, (struct sockaddr *) &address, sizeof address), 0);
-    assert_int_equal(listen(r->listener, 5), 0);
+    struct sockaddr_un address;
+    listen_at_path(r, &address);
     struct outcome *o = start(r, (struct http_call_options){.unix_socket = address.sun_path});
     take_connection(r);
     read_request(r, 0);
@@ -316,8 +331,51 @@ static void a_unix_socket(void **state)
     until_ended(o);
     assert_true(o->ok);
     forget(o);
-    unlink(address.sun_path);
-    rmdir(folder);
+    remove_path(&address);
+}
+
+/* In place of the system's: with a hasty server its answer is there before curl has looked for one. */
+static struct rig *hasty;
+static const char *hasty_answer;
+int connect(int fd, const struct sockaddr *address, socklen_t len);
+int connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+    int result = (int) syscall(SYS_connect, fd, address, len);
+    if (hasty && result == 0) {
+        hasty->peer = accept(hasty->listener, NULL, NULL);
+        say(hasty, hasty_answer);
+    }
+    return result;
+}
+
+static size_t never(void *arg, struct http_call *call, char *out, size_t size)
+{
+    (void) arg;
+    (void) call;
+    (void) out;
+    (void) size;
+    return HTTP_CALL_WAIT;
+}
+
+static void an_answer_before_the_body_ends_the_call_however_early(void **state)
+{
+    static const char *const ANSWERS[] = {OK_HEAD "Content-Length: 2\r\n\r\nok",
+                                          OK_HEAD "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"};
+    struct rig *r = *state;
+    struct sockaddr_un address;
+    listen_at_path(r, &address);
+    for (size_t i = 0; i < 2; i++) {
+        hasty = r;
+        hasty_answer = ANSWERS[i];
+        struct outcome *o = start(r, (struct http_call_options){.method = "PUT", .unix_socket = address.sun_path, .read = never,
+                                                                .body_bytes = 1000});
+        until_ended(o);
+        hasty = NULL;
+        assert_true(o->ok && o->status == 200 && o->body.len == 2);
+        forget(o);
+        hang_up(r);
+    }
+    remove_path(&address);
 }
 
 static void many_at_once(void **state)
@@ -621,6 +679,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_and_its_connection_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_sent_and_what_is_not, setup, teardown),
         cmocka_unit_test_setup_teardown(a_unix_socket, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answer_before_the_body_ends_the_call_however_early, setup, teardown),
         cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(each_phase_has_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(the_limits_hold_on_a_kept_connection, setup, teardown),

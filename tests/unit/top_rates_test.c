@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/top.h"
+#include "cli/top/top.h"
 #include "lib/xmem.h"
 
 #define PANEL(number) (&TOP_PANEL[number])
