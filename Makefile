@@ -44,12 +44,12 @@ PLAN_OBJ = $(call obj,$(wildcard yaml/*.c workflow/*.c))
 TABLE_OBJ = $(call obj,$(wildcard nodes/kinds.c nodes/*/kind.c nodes/inference/ngram*.c))
 MAIN_OBJ = $(B)/cli/main.o $(B)/nodes/main.o
 CLI_OBJ = $(LIB_OBJ) $(PLAN_OBJ) $(TABLE_OBJ) $(call obj,$(wildcard broker/*.c broker/log/*.c topology/*.c) \
-          $(filter-out cli/artifact_%.c cli/top_%.c,$(wildcard cli/*.c)))
-ARTIFACT_OBJ = $(call obj,$(wildcard cli/artifact_*.c) cli/bus.c cli/options.c cli/render.c cli/run_report.c cli/table.c \
+          $(wildcard cli/*.c cli/up/*.c cli/tail/*.c cli/workflows/*.c))
+ARTIFACT_OBJ = $(call obj,$(wildcard cli/artifact/*.c) cli/bus.c cli/options.c cli/render.c cli/run_report.c cli/table.c \
                $(wildcard nodes/kit/http_client*.c))
-TOP_OBJ = $(call obj,$(wildcard cli/top_*.c) cli/bus.c cli/options.c cli/render.c cli/table.c)
+TOP_OBJ = $(call obj,$(wildcard cli/top/*.c) cli/bus.c cli/options.c cli/render.c cli/table.c)
 NODE_OBJ = $(call obj,$(wildcard nodes/*.c nodes/*/*.c)) $(B)/page.o
-ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ) $(filter-out $(B)/cli/top_main.o $(B)/cli/top_screen.o,$(TOP_OBJ)))
+ALL_OBJ = $(sort $(CLI_OBJ) $(NODE_OBJ) $(filter-out $(B)/cli/top/main.o $(B)/cli/top/screen.o,$(TOP_OBJ)))
 UNIT = $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*_test.c))
 TESTERS = $(patsubst %.c,$(B)/%,$(wildcard tests/crash/*.c tests/wire/*.c tests/compat/*.c tests/nodes/*.c tests/e2e/*.c))
 MOCK = $(B)/tests/mock/openai
@@ -136,11 +136,7 @@ demo: ## install what is missing, build, show the quick start at work, end every
 run: ## config/quickstart.yaml in the foreground, and the first model trained; Ctrl-C ends it
 	@deploy/setup build demo
 	@$(MAKE) --no-print-directory all
-	@{ export LINESHAFT_URL=tcp://127.0.0.1:$${LINESHAFT_PORT:-7400}; \
-	  for try in 1 2 3 4 5 6 7 8 9 10; do \
-	    said=$$($(B)/lineshaft workflow run train --run first 2>&1) && exit; kill -0 $$$$ || exit; sleep 1; \
-	  done; echo "The first model is not being trained: $$said" >&2; } & \
-	exec $(B)/lineshaft up config/quickstart.yaml
+	@exec deploy/quickstart $(B)/lineshaft
 
 install: all ## DESTDIR= PREFIX=
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(B)/lineshaft $(B)/lineshaft-node $(B)/lineshaft-artifact $(B)/lineshaft-top

@@ -2,18 +2,29 @@
 /* Connecting, failing, and ADM: what the client commands share. */
 #include "cli/bus.h"
 
+#include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "cli/render.h"
+#include "lib/error.h"
+
+#define PROBE_MS 300
 
 int bus_failed(const struct cli_command *command, const struct ls_error *err)
 {
+    static bool told_schemas;
     struct buf text = {0};
     render_harmless(&text, err->text, strlen(err->text));
     fprintf(stderr, "lineshaft %s: %s (%s)\n", command->name, buf_text(&text), err->name);
     buf_fini(&text);
+    if (strcmp(err->name, "SCHEMA") == 0 && !told_schemas)
+        fprintf(stderr, "  docs/events.md describes every event of lineshaft, with examples; a topology may add its own `schemas`\n");
+    told_schemas |= strcmp(err->name, "SCHEMA") == 0;
     if (strcmp(err->name, "UNREACHABLE") == 0)
         return CLI_UNREACHABLE;
     return strcmp(err->name, "USAGE") == 0 ? CLI_USAGE : CLI_FAILED;
@@ -53,6 +64,59 @@ static int wait_for_session(struct bus *bus, const struct options_broker *broker
     return result;
 }
 
+enum listener { NOBODY, STRANGER, ZEROMQ };
+
+/* Whoever speaks ZeroMQ greets first, with a byte that no HTTP server begins with. */
+static enum listener greeted(const struct addrinfo *to)
+{
+    int fd = socket(to->ai_family, to->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = -1;
+    socklen_t size = sizeof error;
+    unsigned char first = 0;
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    if (fd < 0)
+        return NOBODY;
+    (void) !connect(fd, to->ai_addr, to->ai_addrlen); /* how it went is told below */
+    bool connected = poll(&wait, 1, PROBE_MS) == 1 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+    wait.events = POLLIN;
+    bool greets = connected && poll(&wait, 1, PROBE_MS) == 1 && recv(fd, &first, 1, 0) == 1 && first == 0xff;
+    close(fd);
+    return greets ? ZEROMQ : connected ? STRANGER : NOBODY;
+}
+
+/* Who listens at tcp://HOST:PORT. */
+static enum listener who_listens(const char *url)
+{
+    char host[256], *port;
+    struct addrinfo *found = NULL, hints = {.ai_socktype = SOCK_STREAM};
+    if (strncmp(url, "tcp://", 6) != 0 || snprintf(host, sizeof host, "%s", url + 6) >= (int) sizeof host)
+        return NOBODY;
+    port = strrchr(host, ':');
+    if (!port)
+        return NOBODY;
+    *port++ = '\0';
+    size_t len = strlen(host);
+    bool bracketed = *host == '[' && host[len - 1] == ']';
+    if (bracketed)
+        host[len - 1] = '\0';
+    if (getaddrinfo(host + bracketed, port, &hints, &found) != 0)
+        return NOBODY;
+    enum listener who = greeted(found);
+    freeaddrinfo(found);
+    return who;
+}
+
+/* In place of what the library says: it does not know of other servers, nor of options. */
+static void say_unreachable(const char *url, struct ls_error *err)
+{
+    static const char *const WHO[] = {
+        [NOBODY] = "nothing listens there; start a broker by `lineshaft up TOPOLOGY`",
+        [STRANGER] = "something listens there, but does not speak LWP/1 (is that an HTTP port?); `lineshaft up TOPOLOGY` tells "
+                     "the broker's",
+        [ZEROMQ] = "what listens there does not answer; is it busy, stopped, or something else than "
+                   "a broker started by `lineshaft up TOPOLOGY`"};
+    error_set(err, "UNREACHABLE", "no broker answers at %s: %s (--url or LINESHAFT_URL names another address)", url, WHO[who_listens(url)]);
+}
+
 int bus_open(struct bus *bus, const struct cli_command *command, const struct options_broker *broker,
              const struct ls_client_options *options)
 {
@@ -70,9 +134,8 @@ int bus_open(struct bus *bus, const struct cli_command *command, const struct op
     if (!bus->client)
         return bus_failed(command, &err);
     if (wait_for_session(bus, broker, &err) < 0) {
-        size_t len = strlen(err.text);
         if (strcmp(err.name, "UNREACHABLE") == 0)
-            snprintf(err.text + len, sizeof err.text - len, " (or set LINESHAFT_URL, or --url, if it listens elsewhere)");
+            say_unreachable(broker->url, &err);
         return bus_failed(command, &err);
     }
     bus->quiet = false;

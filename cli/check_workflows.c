@@ -53,7 +53,7 @@ static void load_folder(struct check_workflows *all, const struct topology_node 
     if (workflow_folder(folder, &paths, &err)) {
         struct diag *d = diag_add(diags, DIAG_DIRECTORY_MISSING, there ? there->at : n->place,
                                   "node \"%.64s\": workflows cannot be read", n->name);
-        diag_hint(d, "%s", err.text);
+        diag_hint_path(diags, d, folder, err.text);
         return;
     }
     for (size_t i = 0; paths[i]; i++)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/launch.h"
+#include "cli/up/launch.h"
 #include "cli/options.h"
 #include "cli/store.h"
 

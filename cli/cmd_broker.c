@@ -2,6 +2,7 @@
 /* `lineshaft broker`: the broker alone, in the foreground. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -9,13 +10,27 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/render.h"
+#include "cli/up/listen.h"
 #include "lib/logger.h"
 #include "nodes/kinds.h"
 #include "yaml/diag.h"
 
 #define PORT_MAX 65531 /* the four above it are the broker's too */
 
-static int serve(const struct topology *t)
+/* Somebody else has the data directory: how to run beside it. */
+static void hint_another(const struct topology *t, const char *text)
+{
+    struct buf way = {0}, line = {0};
+    listen_another(t, text, true, &way);
+    if (way.len) {
+        render_harmless(&line, buf_text(&way), way.len);
+        fprintf(stderr, "A second copy, with data of its own: %s\n", buf_text(&line));
+    }
+    buf_fini(&way);
+    buf_fini(&line);
+}
+
+static int serve(const struct topology *t, const char *text)
 {
     struct ls_error err;
     struct broker_config *config = broker_config_new(t);
@@ -27,6 +42,8 @@ static int serve(const struct topology *t)
         status = CLI_OK;
     } else {
         logger_put(LEVEL_ERROR, "broker-refused", err.text, "name=%s", err.name);
+        if (strcmp(err.name, "CONFLICT") == 0 && strstr(err.text, "data directory"))
+            hint_another(t, text);
     }
     broker_config_destroy(&config);
     return status;
@@ -62,7 +79,7 @@ static int run_topology(const char *file, int port)
     if (diags.error_count)
         print_problems(&diags);
     else
-        status = serve(t);
+        status = serve(t, diags.text);
     topology_destroy(&t);
     diag_list_fini(&diags);
     return status;

@@ -255,7 +255,7 @@ const struct cli_command CMD_CONSUMER = {
         "EXAMPLES\n"
         "  lineshaft consumer ls\n"
         "  lineshaft consumer info my-report\n"
-        "  lineshaft consumer reset tracking --to all\n"
+        "  lineshaft consumer reset my-report --to all\n"
         "\n"
         OPTIONS_EXIT_USAGE,
 };

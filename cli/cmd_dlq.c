@@ -9,7 +9,9 @@
 #include "cli/event_view.h"
 #include "cli/info.h"
 #include "cli/table.h"
+#include "lib/error.h"
 #include "lib/json.h"
+#include "lib/topic.h"
 #include "lib/xmem.h"
 
 #define PAGE_LETTERS 1000
@@ -22,6 +24,8 @@ struct dlq {
     const char *consumer; /* NULL: any */
     uint64_t *seqs;       /* what it is about */
     size_t count, room;
+    uint64_t sought;      /* the one that is being read */
+    bool found;
     struct table table;
 };
 
@@ -168,6 +172,9 @@ static enum ls_verdict on_letter(void *arg, const struct ls_event *letter, struc
     struct dlq *d = arg;
     struct mp body = mp_over(letter->body.data, letter->body.len);
     (void) err;
+    if (letter->seq != d->sought || !topic_match("$dlq.>", 6, letter->topic.data, letter->topic.len))
+        return LS_DONE; /* what comes after it in $sys, or was refused there */
+    d->found = true;
     if (d->json)
         put_json(letter, body);
     else if (strcmp(d->verb, "show") == 0)
@@ -181,17 +188,25 @@ static int show(struct dlq *d)
 {
     static const char *const HEADINGS[] = {">LETTER", "WHEN", "CONSUMER", "TOPIC", "EVENT", ">ATTEMPTS", "REASON", "ERROR", NULL};
     struct ls_error err = {0};
+    int status = CLI_OK;
     table_init(&d->table, HEADINGS);
     for (size_t i = 0; i < d->count; i++) {
         struct ls_range range = {.stream = "$sys", .from = {LS_FROM_SEQ, d->seqs[i]}, .count = 1};
+        d->sought = d->seqs[i];
+        d->found = false;
         if (i && !d->json && strcmp(d->verb, "show") == 0)
             puts("");
         if (ls_get_wait(d->bus.client, &range, on_letter, d, NULL, d->bus.timeout_ms, &err) < 0)
             return bus_failed(&CMD_DLQ, &err);
+        if (!d->found && strcmp(d->verb, "show") == 0) {
+            error_set(&err, "NOT_FOUND", "there is no dead letter %llu: `lineshaft dlq ls` lists those that are pending",
+                      (unsigned long long) d->sought);
+            status = bus_failed(&CMD_DLQ, &err);
+        }
     }
     if (!d->json && strcmp(d->verb, "show") != 0)
         table_print(&d->table, "No dead letter is pending.");
-    return CLI_OK;
+    return status;
 }
 
 /* ---- settling ---- */
@@ -213,7 +228,8 @@ static int settle(struct dlq *d)
         }
         status = one;
         failed++;
-        fprintf(stderr, "  that was letter %llu\n", (unsigned long long) d->seqs[i]);
+        if (one != CLI_FAILED || d->count > 1)
+            fprintf(stderr, "  that was letter %llu\n", (unsigned long long) d->seqs[i]);
     }
     if (d->json)
         printf("{\"%s\":%llu,\"failed\":%llu}\n", replay ? "replayed" : "dropped", done, failed);

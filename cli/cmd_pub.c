@@ -560,7 +560,7 @@ const struct cli_command CMD_PUB = {
         OPTIONS_BROKER_USAGE
         "\n"
         "EXAMPLES\n"
-        "  lineshaft pub chat.feedback '{\"chat_id\": \"c1\", \"score\": 1}'\n"
+        "  lineshaft pub chat.feedback '{\"request_id\": \"r1\", \"rating\": \"up\"}'\n"
         "  lineshaft pub notes.line 'plain text' --subject n1 -a priority=low\n"
         "  tail -F app.log | lineshaft pub logs.line -\n"
         "  lineshaft pub load.test x --count 10000 --rate 500\n"

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/tail.h"
+#include "cli/tail/tail.h"
+#include "lib/builtin_schemas.h"
+#include "lib/topic.h"
 #include "lib/xmem.h"
 
 #define LAST_MAX 100000
@@ -105,10 +107,33 @@ static int subscribe(struct tail *t)
     return CLI_OK;
 }
 
+/* Whether lineshaft's own schemas know a topic that the pattern matches; an unreadable pattern is the broker's to refuse. */
+static bool known_to_schemas(const char *pattern)
+{
+    bool known = false;
+    for (const struct builtin_schema *b = BUILTIN_SCHEMAS; b->topic && !known; b++)
+        known = topic_overlap(pattern, b->topic);
+    return known;
+}
+
+/* Nothing on the screen looks like a command that hangs. */
+static void say_waiting(const struct tail *t)
+{
+    if (t->count || !isatty(STDERR_FILENO))
+        return;
+    fprintf(stderr, "lineshaft tail: waiting for new events (Ctrl-C ends it; --all shows what is stored)\n");
+    for (size_t i = 0; t->topics[i]; i++)
+        if (*t->topics[i] != '$' && !t->kept[i] && !known_to_schemas(t->topics[i]))
+            fprintf(stderr, "  %s: no stream keeps such a topic, and no event of lineshaft has it; is it spelled as it is published?\n",
+                    t->topics[i]);
+}
+
 static int follow(struct tail *t)
 {
     int status = subscribe(t);
     struct ls_error err = {0};
+    if (status == CLI_OK)
+        say_waiting(t);
     while (status == CLI_OK && !t->finished && !t->bus.ended) {
         if (t->out.len)
             flush(t);
@@ -139,6 +164,19 @@ static bool wanted_stream(const struct tail *t, struct mp_slice name)
     return name.len == 0 || name.data[0] != '$' || has_dollar(t);
 }
 
+static void mark_kept(struct tail *t, struct mp stream)
+{
+    uint32_t count;
+    struct mp list = bus_list(stream, "topics", &count);
+    struct mp_slice text;
+    for (uint32_t k = 0; k < count && mp_str(&list, &text); k++) {
+        char *pattern = xstrndup(text.data, text.len);
+        for (size_t i = 0; t->topics[i]; i++)
+            t->kept[i] |= topic_overlap(pattern, t->topics[i]);
+        free(pattern);
+    }
+}
+
 static int find_streams(struct tail *t)
 {
     char *reply = NULL;
@@ -147,6 +185,7 @@ static int find_streams(struct tail *t)
     struct mp_maps streams = mp_maps(mp_over(reply, status == CLI_OK ? len : 0), "streams");
     for (struct mp item; mp_maps_next(&streams, &item);) {
         struct mp_slice name = bus_text(item, "name");
+        mark_kept(t, item);
         if (!wanted_stream(t, name))
             continue;
         if (t->stream_count == TAIL_STREAMS_MAX - 1) {
@@ -272,6 +311,7 @@ static int take_arguments(struct tail *t, int argc, char **argv)
     if (t->from.kind == LS_FROM_DEFAULT)
         t->follow = true;
     t->topics = xcalloc((size_t) (argc - optind) + 3, sizeof *t->topics);
+    t->kept = xcalloc((size_t) (argc - optind) + 3, sizeof *t->kept);
     for (int i = optind; i < argc; i++)
         t->topics[i - optind] = argv[i];
     if (optind == argc && t->stream && *t->stream == '$') {
@@ -326,6 +366,7 @@ static void release(struct tail *t)
     free((void *) (uintptr_t) t->view.fields);
     tail_tree_fini(&t->trace);
     free(t->topics);
+    free(t->kept);
     buf_fini(&t->out);
 }
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/launch.h"
+#include "cli/up/launch.h"
 
 static int run(int argc, char **argv)
 {

@@ -8,15 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/launch.h"
-#include "cli/listen.h"
+#include "cli/up/launch.h"
+#include "cli/up/listen.h"
 #include "cli/options.h"
-#include "cli/orphan.h"
-#include "cli/stray.h"
-#include "cli/supervisor.h"
+#include "cli/up/orphan.h"
+#include "cli/up/stray.h"
+#include "cli/up/supervisor.h"
 #include "lib/clock.h"
 #include "lib/xmem.h"
 #include "nodes/kinds.h"
+#include "workflow/workflow.h"
 
 #define BROKER_DELAY_MS 100
 #define BROKER_DELAY_MAX_MS 10000
@@ -175,6 +176,11 @@ static int run(int argc, char **argv)
         return CLI_USAGE;
     if (argc - optind != 1)
         return options_usage(&CMD_UP, "give one topology file, such as config/hello.yaml");
+    if (workflow_is(argv[optind])) {
+        fprintf(stderr, "lineshaft up: %s is a workflow, not a topology. `lineshaft check %s` checks it; to run it, put it into a folder "
+                        "that `workflows` of a scheduler node names.\n", argv[optind], argv[optind]);
+        return CLI_FAILED;
+    }
     struct diag_list diags = {0};
     struct topology *t = topology_load(argv[optind], KINDS, &diags);
     struct buf problems = {0};

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/workflow.h"
+#include "cli/workflows/workflow.h"
 #include "lib/clock.h"
 
 #define COUNT_MAX 1000

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one executable: the table of commands and the way into them. Nothing else happens before a command runs. */
+/* The one executable: the table of commands and the way into them. */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "yaml/diag.h"
@@ -97,8 +99,17 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
+/* A standard stream that is closed stays unusable: else the first file or socket that is opened gets its number, and messages go there. */
+static void keep_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
+    keep_standard_streams();
     if (argc < 2) {
         cli_overview();
         return CLI_OK;

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/launch.h"
+#include "cli/up/launch.h"
 #include "lib/buf.h"
 #include "lib/xmem.h"
 

@@ -222,8 +222,7 @@ struct topology *topology_load(const char *path, const struct kind *const *kinds
         t = topology_load_text(&(struct topology_text){path, buf_text(&text), text.len}, kinds, diags);
     } else {
         diag_list_source(diags, path, "", 0);
-        struct diag *d = diag_add(diags, DIAG_FILE_UNREADABLE, (struct place){0}, "the topology cannot be read");
-        diag_hint(d, "%s", why);
+        diag_add(diags, DIAG_FILE_UNREADABLE, (struct place){0}, "the topology cannot be read: %s", why);
     }
     buf_fini(&text);
     return t;

@@ -135,7 +135,7 @@ static void check_node(const struct topology_node *n, struct diag_list *diags)
     if (n->directory && !is_folder(n->directory)) {
         struct diag *d = diag_add(diags, DIAG_DIRECTORY_MISSING, option_place(n->at, "directory", n->place),
                                   "node \"%.64s\": there is no folder \"%.200s\"", n->name, n->directory);
-        diag_hint(d, "make it; paths are relative to the working directory");
+        diag_hint_path(diags, d, n->directory, "make it");
     } else if (n->command.count) {
         check_program(n, diags);
     }
@@ -158,6 +158,6 @@ void settings_check(const struct topology *t, struct diag_list *diags)
             continue;
         struct diag *d = diag_add(diags, DIAG_SCHEMA_FOLDER_MISSING, t->schemas.places[i],
                                   "there is no folder \"%.200s\" with schemas", t->schemas.items[i]);
-        diag_hint(d, "make it; paths are relative to the working directory");
+        diag_hint_path(diags, d, t->schemas.items[i], "make it");
     }
 }

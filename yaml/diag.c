@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "lib/utf8.h"
 #include "lib/xmem.h"
 
 /* clang-format off */
@@ -108,7 +110,29 @@ void diag_list_source(struct diag_list *list, const char *file, const char *text
     list->text_len = strlen(list->text);
 }
 
-/* Formats, with control bytes (a file may hold terminal escapes) made harmless. */
+/* A character that could move a cursor, change a colour or reorder a line becomes one '?', so that columns stay; tabs stay.
+ * Returns the size of the character at text[0], and whether it is such a one. */
+static size_t next_character(const char *text, size_t len, bool *harmful)
+{
+    uint32_t code = 0;
+    size_t size = utf8_next((const uint8_t *) text, len, &code);
+    *harmful = size ? utf8_is_harmful(code) && code != '\t' : true;
+    return size ? size : 1;
+}
+
+static void add_clean(struct buf *out, const char *text)
+{
+    bool harmful;
+    for (size_t len = strlen(text), i = 0, size; i < len; i += size) {
+        size = next_character(text + i, len - i, &harmful);
+        if (harmful)
+            buf_add_byte(out, '?');
+        else
+            buf_add(out, text + i, size);
+    }
+}
+
+/* Formats, and makes harmless what a file may hold. */
 static char *clean_text(const char *format, va_list args)
 {
     va_list again;
@@ -118,9 +142,11 @@ static char *clean_text(const char *format, va_list args)
     if (len > 0)
         vsnprintf(text, (size_t) len + 1, format, again);
     va_end(again);
-    for (char *c = text; *c; c++)
-        if ((unsigned char) *c < ' ' || *c == 0x7f)
-            *c = '?';
+    struct buf clean = {0};
+    add_clean(&clean, text);
+    free(text);
+    text = xstrdup(buf_text(&clean));
+    buf_fini(&clean);
     return text;
 }
 
@@ -152,6 +178,27 @@ void diag_hint(struct diag *d, const char *format, ...)
     free(d->hint);
     d->hint = clean_text(format, args);
     va_end(args);
+}
+
+void diag_hint_path(const struct diag_list *list, struct diag *d, const char *path, const char *before)
+{
+    char *file = *path != '/' && list->file ? realpath(list->file, NULL) : NULL, *here = getcwd(NULL, 0);
+    for (char *slash = file ? strrchr(file, '/') : NULL; slash > file; slash = strrchr(file, '/')) {
+        *slash = '\0';
+        char *there = xasprintf("%s/%s", file, path), *whole = realpath(list->file, NULL);
+        bool found = access(there, F_OK) == 0 && whole && here;
+        if (found)
+            diag_hint(d, "paths are relative to the working directory, %s; it is there in another: cd %s && lineshaft up %s", here, file,
+                      whole + strlen(file) + 1);
+        free(there);
+        free(whole);
+        if (found)
+            break;
+    }
+    if (!d->hint)
+        diag_hint(d, "%s; paths are relative to the working directory", before);
+    free(file);
+    free(here);
 }
 
 void diag_other(struct diag *d, struct place at, const char *format, ...)
@@ -210,11 +257,6 @@ static const char *level_paint(struct diag_style style, enum diag_level level)
     return paint(style, CODES[level]);
 }
 
-static bool starts_character(char c)
-{
-    return ((unsigned char) c & 0xc0) != 0x80;
-}
-
 #define QUOTE_COLUMNS 140 /* longest piece of a source line that is shown */
 #define QUOTE_BEFORE 60   /* of which before the marker */
 
@@ -229,18 +271,20 @@ static void print_quote(const struct diag_list *list, struct place at, struct di
     struct buf marker = {0};
     buf_addf(out, "%5d | %s", at.line, first > 1 ? "..." : "");
     buf_addf(&marker, "      | %s%s", first > 1 ? "   " : "", level_paint(style, DIAG_NOTE));
-    for (size_t i = 0; i < len; i++) {
-        column += starts_character(line[i]);
+    for (size_t i = 0, size; i < len; i += size) {
+        bool harmful;
+        size = next_character(line + i, len - i, &harmful);
+        column++;
         if (column < first)
             continue;
         if (column >= first + QUOTE_COLUMNS) {
             buf_addf(out, "...");
             break;
         }
-        bool control = (unsigned char) line[i] < ' ' && line[i] != '\t';
-        buf_add_byte(out, control || line[i] == 0x7f ? '?' : (uint8_t) line[i]);
-        if (!starts_character(line[i]))
-            continue;
+        if (harmful)
+            buf_add_byte(out, '?');
+        else
+            buf_add(out, line + i, size);
         if (column < at.column)
             buf_add_byte(&marker, line[i] == '\t' ? '\t' : ' ');
         else if (column == at.column || column < at.column + at.width)
@@ -254,7 +298,9 @@ static void print_quote(const struct diag_list *list, struct place at, struct di
 
 static void print_position(const struct diag_list *list, struct place at, struct diag_style style, struct buf *out)
 {
-    buf_addf(out, "%s%s:", paint(style, "\033[1m"), list->file ? list->file : "?");
+    buf_addf(out, "%s", paint(style, "\033[1m"));
+    add_clean(out, list->file ? list->file : "?");
+    buf_add_byte(out, ':');
     if (at.line)
         buf_addf(out, "%d:%d:", at.line, at.column);
     buf_addf(out, "%s ", paint(style, "\033[0m"));

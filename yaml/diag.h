@@ -122,6 +122,9 @@ void diag_list_source(struct diag_list *list, const char *file, const char *text
 /* diag_add returns the new entry for diag_hint and diag_other; valid until the next diag_add. */
 struct diag *diag_add(struct diag_list *list, enum diag_code code, struct place at, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* diag_hint_path: that `path`, relative to the working directory, is not there; and where it is, if the file or a folder above it
+ * has it. */
+void diag_hint_path(const struct diag_list *list, struct diag *d, const char *path, const char *before);
 void diag_hint(struct diag *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_other(struct diag *d, struct place at, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* diag_sort puts the entries into the order of the file. */

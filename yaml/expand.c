@@ -58,7 +58,7 @@ static void expand_file(struct expansion *x, const char *path)
     if (file_load_regular(path, VALUE_REFERENCE_MAX, &text)) {
         const char *why = errno == EFBIG ? "it is larger than 64 KiB" : file_problem(errno);
         struct diag *d = diag_add(failed(x), DIAG_FILE_UNREADABLE, x->v->at, "the file %.200s cannot be read", path);
-        diag_hint(d, "%s; paths are relative to the working directory", why);
+        diag_hint_path(x->diags, d, path, why);
     } else if (!is_utf8_text(text.data, text.len)) {
         diag_add(failed(x), DIAG_REFERENCE_BAD, x->v->at, "the file %.200s does not hold UTF-8 text", path);
     } else {

@@ -79,7 +79,7 @@ def test_consumer_ls_info_and_drop(bus):
     assert re.search(r"^\(all\) +\d+ +4 ", ok("consumer", "info", "report", url=bus.url), re.M)
     peer.send("BYE")
     peer.wait("OK")
-    assert ok("consumer", "reset", "report", "--to", "new", url=bus.url) == "ok report goes on at 5\n"
+    assert ok("consumer", "reset", "report", "--to", "new", url=bus.url) == "ok report goes on at 6\n"
     assert ok("consumer", "reset", "report", "--to", "2", url=bus.url) == "ok report goes on at 2\n"
     assert json.loads(ok("consumer", "reset", "report", "--to", "all", "--json", url=bus.url))["next"] == 1
     for words in (["reset", "report"], ["reset", "report", "--to", "2x"], ["drop", "report", "--to", "all"], ["reset", "--to", "all"]):
@@ -99,6 +99,12 @@ def test_dlq_ls_and_show_tell_what_failed_and_why(bus):
     assert [(x["seq"], x["data"], x["header"]["id"]) for x in letters] == [(1, {"n": 0}, "e0"), (2, {"n": 1}, "e1")]
     text = ok("dlq", "show", letters[1]["letter"], url=bus.url)
     assert re.search(r'^body +\{"n":1\}$', text, re.M) and re.search(r"^attempts +1 .* t/m1 ", text, re.M) and "\x1b" not in text
+
+
+def test_a_dead_letter_that_is_not_there_is_an_error_said_once(bus):
+    for verb in ("show", "drop", "replay"):
+        result = run("dlq", verb, 12, url=bus.url)
+        assert result.status == 1 and re.fullmatch(r"lineshaft dlq: there is no .*dead letter 12.* \(NOT_FOUND\)\n", result.err), result
 
 
 def test_dlq_replay_and_drop_settle_one_or_all(bus):

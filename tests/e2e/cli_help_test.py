@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line itself: help, unknown words, exit statuses that need no broker."""
+import http.server
 import re
+import socket
+import threading
 
 import pytest
 
@@ -67,6 +70,18 @@ def test_no_broker_is_exit_status_3_and_the_address_is_named(args):
         assert url in result.err and "lineshaft up TOPOLOGY" in result.err
 
 
+def test_another_server_at_the_address_is_no_broker():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        result = run("stream", "ls", "--timeout", "200ms", url=url)
+        assert (result.status, result.out) == (3, "") and f"at {url}: something listens there" in result.err
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        result = run("stream", "ls", "--timeout", "500ms", url=f"tcp://127.0.0.1:{web.server_address[1]}")
+        web.shutdown()
+    assert result.status == 3 and "does not speak LWP/1 (is that an HTTP port?)" in result.err, result
+
+
 def test_where_nothing_listens_a_command_gives_up_by_itself():
     url = f"tcp://127.0.0.1:{free_base()}"
     result = run("stream", "ls", url=url)
@@ -83,3 +98,15 @@ def test_help_topology_prints_the_options_and_the_schema_for_editors():
 def test_version_names_the_protocol_and_the_libraries():
     assert re.match(r"lineshaft \d+\.\d+\.\d+\nprotocol LWP/1\nlibzmq 4\.\d+\.\d+\nczmq 4\.", ok("version"))
     assert ok("--version") == ok("version")
+
+
+def test_no_kind_calls_a_number_as_every_node_does():
+    """They would be two samples of one name in /metrics."""
+    with open(f"{ROOT}/docs/nodes/README.md") as file:
+        rows = re.findall(r"^\| (`[a-z_]+_total`.*?) \|", file.read(), re.M)
+    common = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert {"retries_total", "requests_total"} < common
+    for kind in re.findall(r"^  (\w+) ", ok("node", "--list"), re.M):
+        page = ok("help", "node", kind)
+        own = set(re.findall(r"^  (\w+) ", page.partition("\nMETRICS")[2].partition("\n\n")[0], re.M))
+        assert not own & common, kind

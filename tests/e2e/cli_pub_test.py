@@ -67,6 +67,13 @@ def test_attributes_travel_with_the_event(bus):
     assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-01", event["traceparent"])
 
 
+def test_the_example_of_its_help_works_and_a_wrong_body_is_told_where_bodies_are_described(bus):
+    example = re.search(r"lineshaft pub (chat.feedback) '(.*)'", ok("help", "pub"))
+    assert ok("pub", *example.groups(), url=bus.url).startswith("ok ")
+    result = run("pub", "chat.feedback", "-", url=bus.url, stdin="{}\n{}\n")
+    assert result.status == 1 and result.err.count("(SCHEMA)") == 2 and result.err.count("docs/events.md") == 1
+
+
 def test_a_refusal_is_exit_status_1_with_the_brokers_sentence(bus):
     result = run("pub", "$sys.x", "y", url=bus.url)
     assert (result.status, result.out) == (1, "") and "(DENIED)" in result.err

@@ -2,6 +2,7 @@
 """lineshaft tail: following, history, filters, and bytes that must do no harm. Traces: trace_test.py."""
 import json
 import os
+import pty
 import re
 import subprocess
 
@@ -160,3 +161,16 @@ def test_the_brokers_own_events_are_shown_when_asked_for(bus):
         assert '"topic":"$sys.rejected"' in tail.wait_for("$sys.rejected")
     assert ok("tail", "--all", url=bus.url) == ""
     assert len(objects(ok("tail", "--all", "--stream", "$sys", "--json", url=bus.url))) == 1
+
+
+def test_on_a_terminal_it_says_that_it_waits_and_what_nobody_knows(make_bus):
+    bus = make_bus()
+    master, slave = pty.openpty()
+    tail = subprocess.Popen([LINESHAFT, "tail", "nosuch.topic", "run.*"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
+                            env=environment(bus.url))
+    os.close(slave)
+    with os.fdopen(master, "rb") as screen:
+        said = screen.readline() + screen.readline()
+        tail.terminate()
+        tail.wait(PATIENCE_S)
+    assert b"waiting for new events" in said and b"nosuch.topic: no stream keeps such a topic" in said and b"run.*" not in said

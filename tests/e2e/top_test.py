@@ -330,6 +330,14 @@ def test_plain_goes_on_with_an_interval_until_it_is_ended(make_bus):
         assert top.end(signal.SIGTERM) == -signal.SIGTERM
 
 
+def test_it_ends_when_nobody_reads_any_more(make_bus):
+    bus = make_bus()
+    with subprocess.Popen([LINESHAFT, "top", "--json", "-i", "0.1"], env=environment(bus.url), stdout=subprocess.PIPE) as top:
+        assert top.stdout.read(1) == b"{"
+        top.stdout.close()
+        assert top.wait(PATIENCE_S) == 1
+
+
 def test_wrong_usage_and_no_broker(make_bus):
     bus = make_bus()
     for args, says in ((["-i", "0"], "--interval"), (["-i", "1x"], "--interval"), (["-n", "x"], "--count"),

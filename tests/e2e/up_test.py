@@ -230,6 +230,55 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_the_way_out(lab):
         assert f"LAB_PORT={lab.port + 100} lineshaft up {variable}" in run("up", variable, cwd=lab.folder).err
 
 
+VARIABLES = """
+lineshaft: 1
+name: lab
+broker: {{ listen: "tcp://127.0.0.1:${{env:LAB_PORT:-{port}}}", data: "${{env:LAB_DATA:-var}}/bus" }}
+streams:
+  events: {{ topics: [">"], segment: 1MiB }}
+nodes:
+"""
+
+
+def test_the_way_out_for_a_second_copy_is_one_line_that_works(lab):
+    web = free_base()
+    nodes = f'  door: {{ kind: ingress, listen: "127.0.0.1:${{env:LAB_WEB:-{web}}}" }}\n'
+    lab.running.append(Background("up", lab.write(nodes, VARIABLES), cwd=lab.folder))
+    lab.running[0].wait_for("processes are up")
+    refused = run("up", "lab.yaml", cwd=lab.folder)
+    assert refused.status == 1
+    advice = re.search(r"(LAB_PORT=\d+) (LAB_WEB=\d+) (LAB_DATA=var2) lineshaft up lab.yaml", refused.err)
+    settings = dict(word.split("=") for word in advice.groups())
+    ports = {k: v for k, v in settings.items() if k != "LAB_DATA"}
+    same_data = run("up", "lab.yaml", cwd=lab.folder, **ports)
+    assert same_data.status == 1 and "in use by process" in same_data.err
+    assert f"LAB_PORT={ports['LAB_PORT']} LAB_WEB={ports['LAB_WEB']} LAB_DATA=var2 lineshaft up lab.yaml" in same_data.err
+    second = Background("up", "lab.yaml", cwd=lab.folder, **settings)
+    lab.running.append(second)
+    second.wait_for("processes are up")
+
+
+def test_a_workflow_is_no_topology(lab):
+    (lab.folder / "flow.yaml").write_text("id: flow\ntasks:\n  a: { command: 'true' }\n")
+    result = run("up", "flow.yaml", cwd=lab.folder)
+    assert result.status == 1 and "is a workflow, not a topology" in result.err and "lineshaft check flow.yaml" in result.err
+    assert "[" not in result.err
+
+
+def test_what_is_not_in_this_folder_is_found_beside_the_file(lab):
+    (lab.folder / "config").mkdir()
+    (lab.folder / "beside").mkdir()
+    file = lab.folder / lab.write("  a: { kind: exec, command: [cat], directory: beside }\n", name="config/lab.yaml")
+    result = run("check", file, cwd="/")
+    assert f"relative to the working directory, /; it is there in another: cd {lab.folder} && lineshaft up config/lab.yaml" in result.err
+    assert run("check", "config/lab.yaml", cwd=lab.folder).err == ""
+
+
+def test_a_file_cannot_turn_its_diagnosis_round(lab):
+    result = run("check", lab.write("  a: { kind: exec, comm\u202eand: x }\n"), cwd=lab.folder)
+    assert result.status == 1 and "\u202e" not in result.err and "comm?and" in result.err
+
+
 def test_a_port_of_a_node_that_is_taken_is_told_before_anything_starts(lab):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -250,7 +299,8 @@ def test_when_all_is_up_a_line_says_so_once_and_names_the_address(lab):
     door = f'  door: {{ kind: ingress, listen: "0.0.0.0:{web}", insecure: true }}\n'
     up = lab.up(door + "  runs: { kind: tracker }\n")
     line = up.wait_for("processes are ")
-    assert re.fullmatch(rf"lineshaft \| all 3 processes are up after .*s; http://127\.0\.0\.1:{web}/", line)
+    assert re.fullmatch(rf"lineshaft \| all 3 processes are up after .*s; chat http://127\.0\.0\.1:{web}/, "
+                        rf"console http://127\.0\.0\.1:{web}/console", line)
     ours = pids_with(f"LINESHAFT_URL={lab.url}")
     os.kill(next(pid for pid in pids_with("LINESHAFT_MEMBER=runs") if pid in ours), signal.SIGKILL)
     up.wait_for("runs: starting")

@@ -383,7 +383,14 @@ def test_the_log_of_a_task_comes_from_its_runner(lab):
     missing = run("workflow", "log", "flow", "use", "--attempt", 4, url=lab)
     assert missing.status == 1 and '"use" had no attempt 4 in this run; it has had 1' in missing.err
     never = run("workflow", "log", "flow", "tell", url=lab)
-    assert never.status == 1 and "workflow explain flow tell" in never.err
+    assert never.status == 1 and '"tell" runs no command' in never.err and "workflow explain flow tell" in never.err
+    misspelt = run("workflow", "explain", "flow", "maek", url=lab)
+    assert misspelt.status == 1 and 'did you mean "make"?' in misspelt.err
+
+
+def test_who_waits_at_a_terminal_sees_the_states_of_the_tasks(lab):
+    status, text = on_terminal("workflow", "run", "flow", "--wait", url=lab, NO_COLOR="1")
+    assert status == 0 and re.search(r"make +\S+ success", text) and "| made" not in text and "flow manual__" in text
 
 
 # ---- next, worked out without a broker ----

@@ -19,7 +19,12 @@ ARROWS = [
     ("nodes/scheduler", ["lib", "yaml", "workflow", "nodes/kit", "nodes/scheduler"]),
     ("nodes/", ["lib", "nodes/kit", "{0}"]),
     ("nodes", ["lib", "nodes*"]),
-    ("cli", ["lib", "broker", "yaml", "topology", "workflow", "nodes", "nodes/inference", "nodes/kit", "cli"]),
+    ("cli/artifact", ["lib", "yaml", "cli", "cli/artifact", "nodes/kit"]),
+    ("cli/top", ["lib", "cli", "cli/top"]),
+    ("cli/tail", ["lib", "cli", "cli/tail"]),
+    ("cli/workflows", ["lib", "yaml", "workflow", "cli", "cli/workflows"]),
+    ("cli/up", ["lib", "topology", "cli", "cli/up"]),
+    ("cli", ["lib", "broker", "yaml", "topology", "workflow", "nodes", "nodes/inference", "cli*"]),
 ]
 # Libraries that a folder must not know.
 STRANGERS = {"lib": "yaml", "broker/log": "zmq|czmq|yaml", "broker": "yaml", "topology": "zmq|czmq",
