@@ -10,8 +10,9 @@
 #define DEPTH_MAX 64
 #define RETRY_DEFAULT_MS 1000
 
-void answer_json(struct visit *v, unsigned status, const struct buf *json)
+void answer_json(struct visit *v, unsigned status, struct buf *json)
 {
+    buf_add_byte(json, '\n');
     http_answer_header(v->x, "Content-Type", "application/json");
     http_answer(v->x, status, ls_bytes(json->data, json->len));
 }

@@ -326,18 +326,12 @@ static void source_start(struct source *s)
 /* False: the stream that is asked for does not exist. */
 static bool take_streams(struct source *s, struct ls_slice reply)
 {
-    struct mp at;
-    uint32_t count;
+    struct mp_maps streams = mp_maps(wire_map(reply), "streams");
     bool found = !s->stream, all = s->from.kind == LS_FROM_ALL, placed = s->places.count || (s->from.kind && !all);
     s->known = true;
-    if (!mp_find(wire_map(reply), "streams", &at) || !mp_array(&at, &count))
-        return found;
-    for (; count; count--) {
-        struct mp item = at;
+    for (struct mp item; mp_maps_next(&streams, &item);) {
         struct ls_slice name;
         uint64_t next, first = 1;
-        if (!mp_skip(&at))
-            break;
         if (!wire_str(item, "name", &name) || !wire_uint(item, "next", &next) ||
             (s->stream ? !ls_slice_is(name, s->stream) : name.len && *name.data == '$'))
             continue;

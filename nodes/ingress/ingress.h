@@ -84,7 +84,8 @@ bool access_check(struct visit *v);
 
 /* ---- answer.c: answers of all kinds ---- */
 
-void answer_json(struct visit *v, unsigned status, const struct buf *json);
+/* answer_json adds a newline to the text, for those who read it in a terminal. */
+void answer_json(struct visit *v, unsigned status, struct buf *json);
 
 struct problem {
     unsigned status;

@@ -152,7 +152,7 @@ static const struct family DEAD_LETTERS[] = {
     {"seqs", "dead_letters_pending", "dead letters neither replayed nor dropped; 1000: or more", 0, read_count}, {0}};
 
 static const struct family PROCESSES[] = {
-    {"state", "process_up", "1 while the process runs, 0 while it waits to be started again or has ended", 0, NULL},
+    {"state", "process_up", "1 while the process runs, 0 while it waits to be started again; none when it was told to end", 0, NULL},
     {"restarts", "process_restarts_total", "starts after the first", 0, NULL},
     {"since_us", "process_state_change_seconds", "when its state changed last, since 1970", 1e6, NULL},
     {"cpu_ms", "process_cpu_seconds_total", "CPU time since it began, of all of its processes", 1e3, NULL},
@@ -187,19 +187,12 @@ struct list {
     const char *key, *label_keys[2], *label_names[2], *only;
 };
 
-static bool next_item(struct mp *at, struct mp *item)
+static void put_family(struct buf *out, struct mp answer, const struct list *list, const struct family *f)
 {
-    *item = *at;
-    return mp_skip(at);
-}
-
-static void put_family(struct buf *out, const struct list *list, const struct family *f, struct mp at)
-{
-    uint32_t count;
-    struct mp item, only;
+    struct mp_maps items = mp_maps(answer, list->key);
     bool begun = false;
     double number;
-    for (mp_array(&at, &count); count && next_item(&at, &item); count--) {
+    for (struct mp item, only; mp_maps_next(&items, &item);) {
         struct labels labels = {.names = {list->label_names[0], list->label_names[1]}};
         for (size_t i = 0; i < 2 && list->label_keys[i]; i++)
             wire_str(item, list->label_keys[i], &labels.values[i]);
@@ -215,15 +208,8 @@ static void put_family(struct buf *out, const struct list *list, const struct fa
 
 static void put_list(struct buf *out, struct mp answer, const struct list *list, const struct family *families)
 {
-    struct mp at, check;
-    uint32_t count;
-    if (!mp_find(answer, list->key, &at))
-        return;
-    check = at;
-    if (!mp_array(&check, &count))
-        return;
     for (const struct family *f = families; f->key; f++)
-        put_family(out, list, f, at);
+        put_family(out, answer, list, f);
 }
 
 static void put_broker(struct buf *out, const struct ingress *in)
@@ -263,12 +249,18 @@ struct sample {
     double number;
 };
 
+static int order(struct ls_slice x, struct ls_slice y)
+{
+    size_t len = x.len < y.len ? x.len : y.len;
+    int first = len ? memcmp(x.data, y.data, len) : 0;
+    return first ? first : (x.len > y.len) - (x.len < y.len);
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct sample *x = a, *y = b;
-    size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int order = memcmp(x->name.data, y->name.data, len);
-    return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+    int name = order(x->name, y->name), client = order(x->client, y->client);
+    return name ? name : client ? client : order(x->member, y->member);
 }
 
 /* A family may be there once only, whatever a node calls its numbers. */
@@ -303,17 +295,17 @@ static void add_samples(struct buf *samples, struct mp session)
 static void put_nodes(struct buf *out, const struct ingress *in)
 {
     struct buf samples = {0};
-    struct mp at, session;
-    uint32_t count = 0;
-    if (mp_find(overview_part(in, PART_SESSIONS), "sessions", &at))
-        for (mp_array(&at, &count); count && next_item(&at, &session); count--)
-            add_samples(&samples, session);
+    struct mp_maps sessions = mp_maps(overview_part(in, PART_SESSIONS), "sessions");
+    for (struct mp session; mp_maps_next(&sessions, &session);)
+        add_samples(&samples, session);
     struct sample *s = (struct sample *) (void *) samples.data;
     size_t total = samples.len / sizeof *s;
     if (total)
         qsort(s, total, sizeof *s, by_name);
     for (size_t i = 0; i < total; i++) {
-        if (i == 0 || by_name(&s[i - 1], &s[i]) != 0)
+        if (i && by_name(&s[i - 1], &s[i]) == 0)
+            continue; /* told twice: two samples with the same labels are none */
+        if (i == 0 || order(s[i - 1].name, s[i].name) != 0)
             family_begin(out, s[i].name, NULL, "told by the node itself; of a built-in kind: lineshaft help node KIND");
         sample_put(out, s[i].name, &(struct labels){{"node", "member"}, {s[i].client, s[i].member}}, s[i].number);
     }
@@ -326,7 +318,7 @@ static bool process_number(const json_t *process, const struct family *f, double
 {
     const json_t *value = json_object_get(process, f->key);
     const char *state = json_string_value(value);
-    if (!state && !json_is_number(value))
+    if (state ? strcmp(state, "ending") == 0 || strcmp(state, "ended") == 0 : !json_is_number(value))
         return false;
     *number = state ? strcmp(state, "running") == 0 : json_number_value(value) / (f->per > 0 ? f->per : 1);
     return true;

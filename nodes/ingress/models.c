@@ -35,7 +35,13 @@ void handle_models(struct visit *v)
         buf_addf(out, "%s", i ? "," : "");
         put_model(out, &models[i]);
     }
-    buf_addf(out, "]}");
+    buf_addf(out, "]");
+    if (directory_unready(v->ingress)) {
+        buf_addf(out, ",\"lineshaft\":{\"waits\":");
+        json_put_text(out, directory_unready(v->ingress));
+        buf_addf(out, "}");
+    }
+    buf_addf(out, "}");
     answer_json(v, 200, out);
 }
 

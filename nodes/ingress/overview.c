@@ -18,7 +18,7 @@
 #define SUPERVISOR_BYTES (4u << 20)
 #define SUPERVISOR_PREFIX "up.status."
 #define TOPICS_TOLD 200
-#define RECORD_MAX (48u << 20) /* within STREAM_QUEUE_MAX; ADM answers have at most 8 MiB */
+#define RECORD_MAX (48u << 20) /* well within STREAM_QUEUE_MAX */
 
 static const struct {
     const char *op, *lists[2]; /* keys that the record takes from the answer; none: the whole answer, or nothing */
@@ -48,9 +48,9 @@ struct overview {
     } questions[OVERVIEW_PARTS];
     LIST_HEAD(, supervisor) supervisors;
     size_t supervisor_count;
-    size_t open;     /* questions of this round that are not answered */
-    bool complete;   /* a round has ended since the connection stands */
-    struct buf record;
+    size_t open;       /* questions of this round that are not answered */
+    bool cut;          /* the bus went away in this round: some of its answers are gone */
+    struct buf record; /* of the last round while somebody watches */
     struct timer timer;
     LIST_HEAD(, overview_wait) waits;
 };
@@ -90,6 +90,17 @@ static void supervisor_free(struct supervisor *s)
 
 /* ---- the record ---- */
 
+/* Appends what fits; what does not is left out as a whole, and false. */
+static bool put_value(struct buf *out, struct mp *value, const char *instead)
+{
+    size_t before = out->len;
+    if (before < RECORD_MAX && json_put_value(out, value, RECORD_MAX - before))
+        return true;
+    out->len = before;
+    buf_addf(out, "%s", instead);
+    return false;
+}
+
 /* The answer to ADM info, but for what only its question needs. */
 static void put_info(struct buf *out, struct mp info)
 {
@@ -105,35 +116,49 @@ static void put_info(struct buf *out, struct mp info)
             buf_add_byte(out, ',');
         json_put_string(out, key.data, key.len);
         buf_add_byte(out, ':');
-        if (!json_put_value(out, &info, RECORD_MAX))
+        if (!put_value(out, &info, "null"))
             break;
     }
     buf_add_byte(out, '}');
 }
 
-/* False: a list is so long that it was cut. */
+/* False: the broker cut a list, or one is too long. */
 static bool put_lists(struct overview *o, struct buf *out)
 {
     bool whole = true;
     for (size_t i = 0; i < OVERVIEW_PARTS; i++)
         for (size_t k = 0; k < 2 && QUESTIONS[i].lists[k]; k++) {
-            const char *key = QUESTIONS[i].lists[k];
-            struct mp value;
+            const char *key = QUESTIONS[i].lists[k], *none = k ? "null" : "[]";
+            struct mp answer = overview_part(o->in, (enum overview_part) i), value;
             buf_addf(out, ",\"%s\":", key);
-            if (!mp_find(overview_part(o->in, (enum overview_part) i), key, &value))
-                buf_addf(out, k ? "null" : "[]");
+            if (!mp_find(answer, key, &value))
+                buf_addf(out, "%s", none);
             else
-                whole &= json_put_value(out, &value, RECORD_MAX);
-            whole &= !wire_bool(overview_part(o->in, (enum overview_part) i), "truncated");
+                whole &= put_value(out, &value, none);
+            whole &= !wire_bool(answer, "truncated");
         }
     return whole;
+}
+
+static void put_supervisors(struct overview *o, struct buf *out)
+{
+    const struct supervisor *s;
+    buf_addf(out, ",\"supervisors\":[");
+    LIST_FOREACH(s, &o->supervisors, link) {
+        size_t most = s->answer.len * 6; /* an escape is six for one */
+        if (!s->answer.len || out->len + most > RECORD_MAX)
+            continue;
+        if (out->data[out->len - 1] != '[')
+            buf_add_byte(out, ',');
+        json_put_copy(out, (const char *) s->answer.data, s->answer.len, most);
+    }
+    buf_add_byte(out, ']');
 }
 
 static void write_record(struct overview *o)
 {
     struct buf *out = &o->record;
     struct mp info = overview_part(o->in, PART_INFO);
-    struct supervisor *s;
     uint64_t now_us = 0;
     wire_uint(info, "now_us", &now_us);
     buf_clear(out);
@@ -141,15 +166,8 @@ static void write_record(struct overview *o)
     put_info(out, info);
     if (!put_lists(o, out))
         buf_addf(out, ",\"truncated\":true");
-    buf_addf(out, ",\"supervisors\":[");
-    LIST_FOREACH(s, &o->supervisors, link) {
-        if (!s->answer.len)
-            continue;
-        if (out->data[out->len - 1] != '[')
-            buf_add_byte(out, ',');
-        json_put_copy(out, (const char *) s->answer.data, s->answer.len, s->answer.len * 6); /* an escape is six for one */
-    }
-    buf_addf(out, "]}\n\n");
+    put_supervisors(o, out);
+    buf_addf(out, "}\n\n");
 }
 
 /* ---- a round ---- */
@@ -163,6 +181,8 @@ static void wake_all(struct overview *o)
     }
 }
 
+static void ask(struct overview *o);
+
 static void answered(struct overview *o)
 {
     if (--o->open)
@@ -174,7 +194,10 @@ static void answered(struct overview *o)
     }
     if (!o->in->connected)
         return;
-    o->complete = true;
+    if (o->cut) {
+        ask(o);
+        return;
+    }
     if (feeds_watching(o->in)) {
         write_record(o);
         feeds_tell_state(o->in, ls_bytes(o->record.data, o->record.len));
@@ -224,19 +247,12 @@ static void ask_supervisor(struct overview *o, struct ls_slice topic)
 
 static void ask_supervisors(struct overview *o)
 {
-    struct mp at;
-    uint32_t count;
-    if (!mp_find(overview_part(o->in, PART_SERVICES), "services", &at) || !mp_array(&at, &count))
-        return;
-    for (; count; count--) {
-        struct mp service = at;
-        struct ls_slice topic;
-        if (!mp_skip(&at))
-            return;
+    struct mp_maps services = mp_maps(overview_part(o->in, PART_SERVICES), "services");
+    struct ls_slice topic;
+    for (struct mp service; mp_maps_next(&services, &service);)
         if (wire_str(service, "topic", &topic) && overview_is_supervisor(topic) && !memchr(topic.data, '*', topic.len) &&
             !memchr(topic.data, '>', topic.len))
             ask_supervisor(o, topic);
-    }
 }
 
 static void on_answer(void *arg, struct ls_slice reply, const struct ls_error *err)
@@ -257,6 +273,7 @@ static void ask(struct overview *o)
     struct supervisor *s;
     if (o->open || !o->in->connected)
         return;
+    o->cut = false;
     LIST_FOREACH(s, &o->supervisors, link)
         s->there = false;
     for (size_t i = 0; i < OVERVIEW_PARTS; i++) {
@@ -303,12 +320,11 @@ static void on_timer(void *arg, struct timer *timer)
 struct ls_slice overview_watch(struct ingress *in)
 {
     struct overview *o = in->overview;
-    bool watched = o->timer.place != 0;
-    if (!watched) {
+    if (!o->timer.place) {
         ask(o);
         node_timer_set(in->node, &o->timer, EVERY_MS);
     }
-    return watched && o->complete ? ls_bytes(o->record.data, o->record.len) : (struct ls_slice){0};
+    return ls_bytes(o->record.data, o->record.len);
 }
 
 /* ---- its life ---- */
@@ -322,7 +338,7 @@ void overview_open(struct ingress *in)
         o->questions[i].overview = o;
 }
 
-/* A round that was cut off goes on by itself: the client asks the broker again. */
+/* What a round that was cut off still waits for, the client asks the broker again by itself. */
 void overview_connected(struct ingress *in)
 {
     if (feeds_watching(in))
@@ -335,7 +351,8 @@ void overview_lost(struct ingress *in)
     struct overview *o = in->overview;
     if (!o)
         return;
-    o->complete = false;
+    o->cut = o->open > 0;
+    buf_clear(&o->record);
     for (size_t i = 0; i < OVERVIEW_PARTS; i++)
         buf_clear(&o->questions[i].answer);
     struct supervisor *s;

@@ -53,26 +53,21 @@ static void on_gone(void *work)
     over(work);
 }
 
-static const char *type_of(struct ls_slice body)
-{
-    switch (json_body_kind(body)) {
-    case LS_BODY_BYTES:
-        return "application/octet-stream";
-    default:
-        return "application/json";
-    }
-}
-
 /* JSON as it is, msgpack as JSON, anything else as bytes. */
 static void answer_whole(struct inquiry *q)
 {
     struct ls_slice body = ls_bytes(q->answer.data, q->answer.len);
     struct buf *out = &q->in->scratch;
     struct mp value = mp_over(body.data, body.len);
-    http_answer_header(q->v->x, "Content-Type", type_of(body));
+    enum ls_body kind = json_body_kind(body);
     buf_clear(out);
-    if (json_body_kind(body) == LS_BODY_MSGPACK && json_put_value(out, &value, SIZE_MAX))
-        body = ls_bytes(out->data, out->len);
+    if (kind == LS_BODY_JSON)
+        buf_add(out, body.data, body.len);
+    if (kind == LS_BODY_JSON || (kind == LS_BODY_MSGPACK && json_put_value(out, &value, SIZE_MAX))) {
+        answer_json(q->v, 200, out);
+        return;
+    }
+    http_answer_header(q->v->x, "Content-Type", kind == LS_BODY_BYTES ? "application/octet-stream" : "application/json");
     http_answer(q->v->x, 200, body);
 }
 

@@ -53,11 +53,13 @@ tasks:
 """}
 
 
-def reject(stack):
-    """An event of a known topic that its schema refuses, from a socket that gets no answer: $sys.rejected tells of it."""
+def send_odd(stack):
+    """From a socket that gets no answer: an event of a known topic that its schema refuses ($sys.rejected tells of it), and one whose
+    body is no JSON."""
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.connect(f"tcp://127.0.0.1:{stack.base + 1}")
         socket.send(bus.pack({"topic": "run.metric", "data": {}}))
+        socket.send(bus.pack({"topic": "raw.text", "data": b"{ no JSON"}))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def stack(tmp_path_factory):
     for path in ("/api/artifacts", "/api/2.0/mlflow/registered-models/search"):
         wait_until(lambda: stack.get(path).status == 200, path)
     wait_until(lambda: stack.post("/api/requests/scheduler.list", {}).status == 200, "the scheduler")
-    reject(stack)
+    send_odd(stack)
     yield stack.with_model("echo", "slow")
     stack.close()
     slow.close()

@@ -18,6 +18,7 @@ describe("the console", { skip }, () => {
         await box(page, "hands").getByText(/CPU .*MiB/).waitFor();
         await box(page, "events").waitFor();
         assert.equal(await page.locator("h1").innerText(), "stack");
+        assert.match(await box(page, "events").innerText(), /\d+ events?\n/, "and not the size of a segment that is empty yet");
         assert.equal(await page.locator("#link").innerText(), "Live");
         await shot(page, "console-flow");
     }));
@@ -96,17 +97,57 @@ describe("the console", { skip }, () => {
         assert.equal(await current(), "Flow");
     }));
 
+    test("a view that there is not is said so", () => withPage(browser, { path: "console#/nonsense" }, async (page) => {
+        await page.getByText("There is no view “#/nonsense”").waitFor();
+        assert.equal(await page.locator("#tabs [aria-current]").count(), 0);
+        await page.goto(`${url}console#/flow`);
+        await page.waitForSelector(".board");
+    }));
+
     test("a phone has a list in place of the diagram, and no page is wider than it", () =>
         withPage(browser, { ...FLOW, viewport: { width: 390, height: 800 } }, async (page) => {
             await page.waitForSelector(".board.list .station");
             for (const view of ["flow", "events", "runs", "workflows", "models"]) {
                 await page.goto(`${url}console#/${view}`);
                 await page.waitForSelector(`.view-${view} > *`);
+                assert.ok(await page.getByRole("link", { name: "Chat" }).isVisible());
                 assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), view);
             }
         }));
 
+    test("a tab has one long connection, whatever is looked at, and none when it is hidden", () =>
+        withPage(browser, FLOW, async (page) => {
+            const open = new Set();
+            const isLong = (request) => new URL(request.url()).pathname === "/api/console";
+            page.on("request", (request) => isLong(request) && open.add(request));
+            page.on("requestfailed", (request) => open.delete(request));
+            page.on("requestfinished", (request) => open.delete(request));
+            await page.reload();
+            for (const view of ["runs", "events", "workflows", "models", "events/a.>", "workflows/demo", "flow"]) {
+                const titles = page.waitForSelector(`.view-${view.split("/")[0]} > *`);
+                await page.goto(`${url}console#/${view}`);
+                await titles;
+            }
+            await page.waitForFunction(() => document.documentElement.dataset.link === "open");
+            assert.equal(open.size, 1);
+            const turn = (hidden) => page.evaluate((value) => {
+                Object.defineProperty(document, "hidden", { value, configurable: true });
+                document.dispatchEvent(new Event("visibilitychange"));
+            }, hidden);
+            await page.clock.install();
+            const ended = page.waitForEvent("requestfailed", isLong);
+            await turn(true);
+            await page.clock.fastForward(30000);
+            await ended;
+            assert.equal(open.size, 0);
+            const begun = page.waitForEvent("request", isLong);
+            await turn(false);
+            await begun;
+            assert.equal(open.size, 1);
+        }));
+
     test("it says that the bus is away, and lives again when the connection does", () => withPage(browser, FLOW, async (page) => {
+        await page.waitForSelector('#link[data-state="open"]');
         let times = 1;
         await page.route("**/api/console*", (route) => (times-- > 0
             ? route.fulfill({ contentType: "text/event-stream", body: 'event: away\ndata: {"text":"no broker"}\n\n' }) : route.continue()));
@@ -120,6 +161,15 @@ describe("the console", { skip }, () => {
         }));
         await page.goto(`${url}console#/events/shed.none`);   /* another filter: a new connection */
         assert.deepEqual(await seen, ["The bus is away", "Connection lost, trying again", "Live"]);
+    }));
+
+    test("what was before the connection broke is grey", () => withPage(browser, FLOW, async (page) => {
+        await page.waitForSelector(".station");
+        const colours = () => page.evaluate(() => ["open", "away", "lost"].map((state) => {
+            document.documentElement.dataset.link = state;
+            return getComputedStyle(document.querySelector(".flow-stage")).filter;
+        }));
+        assert.deepEqual(await colours(), ["none", "grayscale(1)", "grayscale(1)"]);
     }));
 
     test("a server with keys is asked with one, which is kept for the tab", async () => {

@@ -60,6 +60,13 @@ describe("the tail in the console", { skip }, () => {
             }
         }));
 
+    test("a body that is no JSON is text, and found as such", () =>
+        withPage(browser, { path: "console#/events/raw.>/no json" }, async (page) => {
+            const row = rows(page, '"{ no JSON"');
+            await row.locator(".row-head").click();
+            assert.equal(await row.locator("pre").innerText(), "{ no JSON");
+        }));
+
     test("what the broker itself stores is reached by its name, alone and with others", async () => {
         for (const patterns of ["$sys.rejected", ">,$sys.>"])
             await withPage(browser, { path: `console#/events/${encodeURIComponent(patterns)}//all` },
@@ -126,7 +133,7 @@ describe("the tail in the console", { skip }, () => {
         await Promise.all(Array.from({ length: 20 }, () => publish(batch)));
         await publish({ topic: "burst.test", data: { last: "one" } });
         await rows(page, "last=one").waitFor();
-        const count = await page.locator(".view-events > [role=status]").innerText();
+        const count = await page.locator(".view-events > .count").innerText();
         assert.match(count.replaceAll("\u202f", ""), /of 200[0-9]{2}\b/);   /* 20,001, and the marks before */
         assert.ok(await page.locator(".row").count() <= 2000);
     }));

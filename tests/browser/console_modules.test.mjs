@@ -2,11 +2,13 @@
 /* The console's modules that need no browser: patterns, rates, what stands at the shaft, where it stands, events in words. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import "./modules.mjs";
+import { fromMlflow } from "../../nodes/ingress/pages/console/address.js";
 import { sseParser } from "../../nodes/ingress/pages/common/sse.js";
 import { lineOf, placesOf, traceOf } from "../../nodes/ingress/pages/console/event.js";
-import { floorOf, related, topicsOf } from "../../nodes/ingress/pages/console/floor.js";
+import { floorOf, isUp, related, topicsOf } from "../../nodes/ingress/pages/console/floor.js";
 import { layout } from "../../nodes/ingress/pages/console/layout.js";
-import { newMeter, perSecond } from "../../nodes/ingress/pages/console/rates.js";
+import { newMeter, perSecond, TOPICS_TOLD } from "../../nodes/ingress/pages/console/rates.js";
 import { matches, meet, valid } from "../../nodes/ingress/pages/console/topics.js";
 
 const node = (name, more = {}) => ({ name, kind: "exec", replicas: 1, takes: [], gives: [], serves: [], asks: [], ...more });
@@ -52,6 +54,35 @@ test("a rate is the difference of totals over the time between them", () => {
     assert.deepEqual([null, 0, 0.04, 0.25, 9.96, 1234, 123456, 2.5e6].map(perSecond), ["–", "0", "<0.1", "0.3", "10", "1.2k", "123k", "2.5M"]);
 });
 
+test("a topic that comes into a list of the busiest has no rate yet", () => {
+    const topics = Array.from({ length: TOPICS_TOLD }, (_, i) => ({ topic: `t${i}`, events: 5000, bytes: 0 }));
+    const before = snapshot(1, { topics });
+    const after = snapshot(2, { topics: [{ topic: "new", events: 5001, bytes: 0 }, ...topics.slice(1)] });
+    assert.equal(meterOf(before, after).rate("topics", "new", "events"), null);
+    assert.equal(meterOf(before, after).rate("topics", "t7", "events"), 0);
+});
+
+test("after a silence no rate is known", () => {
+    const topics = (events) => ({ topics: [{ topic: "a", events, bytes: 0 }] });
+    const meter = meterOf(snapshot(1, topics(10)), snapshot(3, topics(30)));
+    meter.clear();
+    assert.equal(meter.rate("topics", "a", "events"), null);
+    meter.add(snapshot(9, topics(90)));
+    assert.equal(meter.rate("topics", "a", "events"), null);
+});
+
+test("what is no answer of an up is known as such", () => {
+    const answers = [{ now_us: 1, nodes: [node("a")], processes: [running("a")] }, {}, null, { now_us: 1, nodes: [{}], processes: [] },
+                     { now_us: 1, nodes: [{ name: "a" }], processes: [] }, { now_us: 1, nodes: [], processes: [null] }];
+    assert.deepEqual(answers.map(isUp), [true, false, false, false, false, false]);
+});
+
+test("a source of a model that is badly encoded is taken as it stands", async () => {
+    const { storeKey } = await import("/assets/files.js");
+    assert.deepEqual(["mlflow-artifacts:/1/a%20b/m.bin", "mlflow-artifacts:/100%/m.bin", "s3://x", null].map(storeKey),
+                     ["1/a b/m.bin", "100%/m.bin", null, null]);
+});
+
 test("the processor's share has the clock of its up, and ends with its process", () => {
     const at = (seconds, clock, process) =>
         snapshot(seconds, { supervisors: [{ name: "up", pid: 1, now_us: clock * 1e6, nodes: [], processes: [process] }] });
@@ -81,6 +112,15 @@ test("nodes, programs, waiting consumers and bare sockets stand at the shaft", (
     assert.equal(byName.get("no session").rates.published, 12, "of 20 events a second the laptop published 8");
     assert.deepEqual(related(floor.stations, byName.get("model")), new Set(["anonymous"]));
     assert.deepEqual(topicsOf(both(1, 1), newMeter(), ["x.*"]).map(({ topic }) => topic), ["x.a"]);
+});
+
+test("what an ingress asks for a console's sake is no work of it", () => {
+    const at = (seconds, chats) => snapshot(seconds, {
+        supervisors: [{ name: "up", pid: 1, now_us: seconds * 1e6, nodes: [node("door", { kind: "ingress" })], processes: [] }],
+        sessions: [session("door", { requests: seconds + chats })],
+        services: [{ topic: "up.status.00aa", requests: seconds, workers: [] }] });
+    const asks = (chats) => floorOf(at(5, chats), meterOf(at(1, 0), at(5, chats))).stations[0].rates.requests;
+    assert.deepEqual([asks(0), asks(8)], [0, 2]);
 });
 
 test("many programs are drawn as a few and the number of the others", () => {
@@ -121,6 +161,10 @@ test("an event is one line, and leads to what it is about", () => {
     assert.equal(lineOf({ data: { run_id: "r1", value: 0.7, note: "two words", deep: { a: 1 } } }),
                  'run_id=r1 value=0.7 note="two words" deep={"a":1}');
     assert.equal(lineOf({}), "");
+    const bytes = (...body) => ({ data_base64: Buffer.from(...body).toString("base64") });
+    assert.equal(lineOf(bytes("{ no JSON")), '"{ no JSON"');
+    assert.equal(lineOf(bytes([0xff, 0, 1])), '"3 bytes"');
+    assert.equal(lineOf({ data: { "a\u202e": "x\u2066y\u0007" } }), String.raw`a\u202e=x\u2066y\u0007`);
     assert.ok(lineOf({ data: { text: "x".repeat(9000) } }).length < 200);
     assert.equal(traceOf({ traceparent: "00-1263888ac85e002a769162c02a800cb5-860febb9c46a1025-01" }), "1263888ac85e002a769162c02a800cb5");
     assert.equal(traceOf({ traceparent: "nonsense" }), null);
@@ -128,6 +172,12 @@ test("an event is one line, and leads to what it is about", () => {
     assert.deepEqual(about.map(({ path }) => path.join("/")), ["workflows/train/r1/find", "workflows/train/r1"]);
     const model = placesOf({ topic: "model.alias.set", data: { name: "fortunes", run_id: "ab" } });
     assert.deepEqual(model.map(({ path }) => path.join("/")), ["runs/ab", "models/fortunes"]);
+});
+
+test("MLflow's addresses are known", () => {
+    const of = (address) => fromMlflow(address.split("/"))?.join("/") ?? null;
+    const addresses = ["experiments/1/runs/ab", "experiments/1", "experiments", "models/m/versions/2", "models/m", "runs/ab", ""];
+    assert.deepEqual(addresses.map(of), ["runs/ab", "runs/of/1", "runs", "models/m", null, null, null]);
 });
 
 test("a record has its kind, and the id stays until there is another", () => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { columns, labels } from "../../nodes/ingress/pages/console/mlflow.js";
 import { line, Points, smooth, thin, told, within } from "../../nodes/ingress/pages/console/series.js";
-import { duration, number, sign, size } from "../../nodes/ingress/pages/console/words.js";
+import { duration, number, sign, size, tally } from "../../nodes/ingress/pages/console/words.js";
 import { launch, shot, skip, url, withPage } from "./harness.mjs";
 
 const EVIL = `<img src=x onerror="window.__pwned=1">`;
@@ -41,6 +41,9 @@ test("numbers, sizes and durations are short", () => {
     assert.deepEqual([0, 1023, 1536, 22.5 * 1048576].map(size), ["0 B", "1023 B", "1.5 KiB", "22.5 MiB"]);
     assert.deepEqual([7, 2811, 59999, 61000, 3600e3 * 25].map((ms) => duration(ms)), ["7 ms", "2.8 s", "60 s", "1 min 1 s", "25 h 0 min"]);
     assert.deepEqual(sign("UPSTREAM_FAILED").word, "upstream failed");
+    const run = { state: "failed", tasks_done: 3, tasks_total: 3, tasks: ["success", "failed", "upstream_failed"].map((state) => ({ state })) };
+    assert.equal(tally(run), "1 of 3 succeeded, 1 failed, 1 upstream failed");
+    assert.equal(tally({ ...run, state: "running", tasks_done: 1 }), "1 of 3 done");
 });
 
 test("a table of runs has the columns that tell them apart, and no two names alike", () => {
@@ -48,6 +51,8 @@ test("a table of runs has the columns that tell them apart, and no two names ali
         .map(([key, value]) => [key, { key, value, step: 0 }])) });
     const runs = [run("aaaa11111", "a", { same: 1, loss: 1 }), run("aaaa22222", "a", { same: 1, loss: 2 }), run("c", "c", { same: 1 })];
     assert.deepEqual(columns(runs, "metrics", 1), ["loss"]);
+    assert.deepEqual(columns([...runs, run("d", "d", { same: 1, rare: 7 }), run("e", "e", { same: 1, rare: 8 })], "metrics", 1), ["same"]);
+    assert.deepEqual(columns([run("f", "f", { bytes: 9, perplexity: 5 })], "metrics", 2), ["perplexity", "bytes"], "how good it is");
     assert.deepEqual([...labels(runs).values()], ["a …11111", "a …22222", "c"]);
 });
 
@@ -103,6 +108,21 @@ describe("runs in the console", { skip }, () => {
             await page.waitForFunction(() => document.querySelectorAll("tbody th").length === 1);
             assert.equal(await names.innerText(), "fast");
         }));
+
+    test("chats are not among the runs unless one asks for them", () => withPage(browser, {}, async (page) => {
+        const { experiments } = await tracker("experiments/search", { max_results: 100, filter: "name = 'chat'" });
+        const chat = experiments?.[0]?.experiment_id ?? (await tracker("experiments/create", { name: "chat" })).experiment_id;
+        await newRun(chat, "a turn of a chat");
+        await page.goto(`${url}console#/runs`);
+        await page.getByRole("link", { name: "fast" }).waitFor();
+        assert.equal(await page.getByRole("link", { name: "a turn of a chat" }).count(), 0);
+        await page.selectOption("#runs-experiment", "all");
+        await page.getByRole("link", { name: "a turn of a chat" }).waitFor();
+        await page.goto(`${url}console#/runs/of/${experiment}`);
+        await page.waitForFunction((id) => document.querySelector("#runs-experiment").value === id, experiment);
+        await page.getByRole("link", { name: "fast" }).waitFor();
+        assert.equal(await page.getByRole("link", { name: "a turn of a chat" }).count(), 0);
+    }));
 
     test("what is wrong is said where it is", async () => {
         const page = await browser.newPage();  /* not a guarded one: the browser notes refusals in its console */

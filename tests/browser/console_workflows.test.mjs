@@ -45,6 +45,7 @@ describe("workflows in the console", { skip }, () => {
         await page.waitForURL(/#\/workflows\/demo\/.+/);
         const run = decodeURIComponent(page.url().split("/").at(-1)).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
         await cell(page, "after", run, "upstream failed").waitFor();
+        await page.getByText("1 of 3 succeeded, 1 failed, 1 upstream failed").waitFor();
         await cell(page, "say", run, "success").click();
         await page.locator("pre.log", { hasText: "a second line" }).waitFor();
         assert.ok((await page.locator("pre.log").textContent()).startsWith("<img src=x"));
@@ -61,6 +62,7 @@ describe("workflows in the console", { skip }, () => {
         await details.getByRole("radio", { name: "failed 1" }).check();
         await details.getByText(/attempt=1\.log/).waitFor();
         await details.getByRole("button", { name: "Run again" }).click();
+        await page.getByRole("dialog").waitFor();
         assert.deepEqual(await page.getByRole("dialog").getByRole("listitem").allInnerTexts(), ["break", "after"]);
         await page.getByRole("dialog").getByRole("button", { name: "Run again" }).click();
         await details.getByRole("radio", { name: "3" }).waitFor();

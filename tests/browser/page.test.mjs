@@ -26,6 +26,28 @@ describe("the chat page", { skip }, () => {
         assert.match(await answer.innerText(), /Tell me a fortune/);
     }));
 
+    test("without a model says what it waits for, and what brings one", () => withPage(browser, {}, async (page) => {
+        let body = { data: [], lineshaft: { waits: "it waits for <b>a version</b>" } };
+        await page.route("**/v1/models", (route) => (body ? route.fulfill({ json: body }) : route.continue()));
+        await open(page);
+        const lack = page.locator("#lack");
+        assert.match(await lack.innerText(), /^No model is ready: a worker says it waits for <b>a version<\/b>\.[^]*lineshaft workflow run train/);
+        assert.equal(await lack.getByRole("link", { name: "models" }).getAttribute("href"), "/console#/models");
+        await shot(page, "no-model");
+        body = null;
+        await page.waitForFunction(() => document.querySelector("#lack").hidden);
+        assert.equal(await hasModel(page, "echo"), true);
+    }));
+
+    test("an address that MLflow's clients print leads to the run in the console", () => withPage(browser, {}, async (page) => {
+        const nothing = { experiments: [], runs: [], run: { info: {} } };
+        await page.route("**/api/2.0/mlflow/**", (route) => route.fulfill({ json: nothing }));
+        for (const [theirs, ours] of [["experiments/1/runs/ab12", "runs/ab12"], ["experiments/77", "runs/of/77"]]) {
+            await page.goto(`${url}#/${theirs}`);
+            await page.waitForURL(`${url}console#/${ours}`);
+        }
+    }));
+
     test("streams an answer and says what it cost", () => withPage(browser, {}, async (page) => {
         const [request] = await Promise.all([
             page.waitForRequest("**/v1/chat/completions"),

@@ -3,10 +3,11 @@
 import { ApiError, call } from "/assets/http.js";
 import { sseParser } from "/assets/sse.js";
 
+/* models resolves with {list, waits}: waits is what a worker without a model says it waits for, or null. */
 export async function models()
 {
-    const list = await (await call("/v1/models")).json();
-    return Array.isArray(list.data) ? list.data : [];
+    const answer = await (await call("/v1/models")).json();
+    return { list: Array.isArray(answer.data) ? answer.data : [], waits: answer.lineshaft?.waits ?? null };
 }
 
 /* streamChat sends one turn and calls on.start(headers), then on.chunk(object) for each record. It returns at the end of a

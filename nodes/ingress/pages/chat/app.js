@@ -395,8 +395,17 @@ async function loadHistory()
     drawSide();
 }
 
+/* MLflow's clients print addresses below this one, such as /#/experiments/1/runs/ID: they are the console's. */
+function sendOn()
+{
+    if (location.hash.startsWith("#/"))
+        location.replace(`/console${location.hash}`);
+}
+
 async function start()
 {
+    sendOn();
+    window.addEventListener("hashchange", sendOn);
     setUpBar();
     setUpComposer();
     setUpScroll();

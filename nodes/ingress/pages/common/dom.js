@@ -18,18 +18,19 @@ export function h(name, properties = {}, ...children)
     return element;
 }
 
+/* svg makes an element of a drawing. */
+export function svg(name, attributes = {}, ...children)
+{
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes))
+        element.setAttribute(key, value);
+    element.append(...children);
+    return element;
+}
+
 export function icon(name)
 {
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("class", "icon");
-    svg.setAttribute("aria-hidden", "true");
-    for (const d of ICONS[name]) {
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("d", d);
-        svg.append(path);
-    }
-    return svg;
+    return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, ...ICONS[name].map((d) => svg("path", { d })));
 }
 
 /* iconButton is a button whose label is read and shown as a tooltip, but not drawn. */

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The diagram: the shaft with its streams, a box for each station, and belts between, as layout.js says. Elements live as long as
  * what they show, so that focus and motion survive the next state. */
-import { h, icon } from "/assets/dom.js";
+import { h, icon, svg } from "/assets/dom.js";
 import { ICONS } from "/assets/icons.js";
 import { layout } from "/assets/layout.js";
 import { perSecond } from "/assets/rates.js";
 import { duration, number, size } from "/assets/words.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const DASH = 11;               /* length of a belt's pattern, as in flow.css */
 const PIXELS_PER_SECOND = 22;  /* of a belt at playback rate 1 */
 const STATES = { running: "running", here: "connected", waiting: "restarting", ending: "stopping", ended: "ended",
@@ -17,14 +16,6 @@ const KINDS = { guest: "program", consumer: "consumer of a program", anonymous: 
 const LATE_MS = 30000;         /* a consumer this far behind is marked */
 
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-
-function svg(name, attributes = {})
-{
-    const element = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes))
-        element.setAttribute(key, value);
-    return element;
-}
 
 function setText(element, text)
 {
@@ -82,7 +73,7 @@ function costsOf(one)
 }
 
 const lagOf = (one) => `lag ${number(one.lag)}${one.oldest_ms ? ` · ${duration(one.oldest_ms)}` : ""}`;
-export const toneOf = (one) => TONES[one.state] ?? (one.oldest_ms > LATE_MS ? "busy" : "good");
+const toneOf = (one) => TONES[one.state] ?? (one.oldest_ms > LATE_MS ? "busy" : "good");
 
 function fillBox(box, one)
 {
@@ -105,11 +96,13 @@ function fillStream(box, stream)
 {
     const healthy = stream.health === "healthy";
     box.dataset.tone = healthy ? "good" : "bad";
-    box.title = `${stream.name}: ${stream.topics.join(", ")}`;
+    const disk = `${size(stream.bytes)} on disk`;
+    box.title = `${stream.name}: ${stream.topics.join(", ")}\n${disk}`;
     setText(box.querySelector(".station-name"), stream.name);
     setText(box.querySelector(".station-state"), healthy ? "" : stream.health);
     setText(box.querySelector(".station-rates"), `${perSecond(stream.rate)}/s`);
-    setText(box.querySelector(".station-kind"), `${number(stream.events)} events · ${size(stream.bytes)}`);
+    const few = (stream.segments ?? 1) <= 1;   /* a segment has its place on the disk before its events come */
+    setText(box.querySelector(".station-kind"), `${number(stream.events)} event${stream.events === 1 ? "" : "s"}${few ? "" : ` · ${disk}`}`);
 }
 
 function fillBroker(box, broker)

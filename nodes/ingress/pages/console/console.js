@@ -1,40 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console's shell: which view is shown, the one live connection, and what the views are given. */
+import { fromMlflow } from "/assets/address.js";
 import { ask, setUpDialog } from "/assets/ask.js";
 import { byId, h, notify } from "/assets/dom.js";
+import { isUp } from "/assets/floor.js";
+import { view as flow } from "/assets/flow.js";
 import * as http from "/assets/http.js";
+import { decoded, empty, hash } from "/assets/parts.js";
 import { newMeter } from "/assets/rates.js";
+import { view as models } from "/assets/registry.js";
+import { view as runs } from "/assets/runs.js";
 import { saveServerKey, serverKey } from "/assets/settings.js";
 import { openStream } from "/assets/stream.js";
+import { view as events } from "/assets/tail.js";
 import { setUpTheme } from "/assets/theme.js";
+import { view as workflows } from "/assets/workflows.js";
 
-/* A view's module exports view = {mount(root, ctx)}; mount builds into root and returns {state(snapshot), path(parts), unmount()},
- * each optional. `#/ID/PART/PART` shows the view ID; the parts are its own. */
-const VIEWS = [
-    { id: "flow", title: "Flow", module: "/assets/flow.js" },
-    { id: "events", title: "Events", module: "/assets/tail.js" },
-    { id: "runs", title: "Runs", module: "/assets/runs.js" },
-    { id: "workflows", title: "Workflows", module: "/assets/workflows.js" },
-    { id: "models", title: "Models", module: "/assets/registry.js" },
-];
+/* A view is {id, title, mount(root, ctx)}; mount builds into root and returns {state(snapshot), path(parts), unmount()}, each
+ * optional. `#/ID/PART/PART` shows the view ID; the parts are its own. All are loaded at once: one that came later might be of
+ * another version of the server. */
+const VIEWS = [flow, events, runs, workflows, models];
 const LINK_TEXTS = { connecting: "Connecting…", open: "Live", away: "The bus is away", lost: "Connection lost, trying again",
                      refused: "A key is wanted" };
+const HIDDEN_MS = 20000;   /* a browser has six connections for a server: a tab that nobody looks at for so long gives its back */
 
 const page = {
     snapshot: null,
     meter: newMeter(),
-    shown: null,     /* the entry of VIEWS */
-    mounted: null,   /* what its mount returned; null while it loads */
+    shown: null,     /* one of VIEWS */
+    mounted: null,   /* what its mount returned */
 };
 
-/* call is http.call that asks for a key when the server wants one, and goes on with it. */
+/* call is http.call that asks for a key when the server wants one, or another, and goes on with it. */
 async function call(path, options = {})
 {
     for (;;) {
+        const key = serverKey();
         try {
             return await http.call(path, options);
         } catch (error) {
-            if (error.status !== 401 || !await askForKey())
+            if (error.status !== 401 || (serverKey() === key && !await askForKey()))
                 throw error;
         }
     }
@@ -59,6 +64,7 @@ const stream = openStream({
     call,
     onState(snapshot)
     {
+        snapshot.supervisors = (snapshot.supervisors ?? []).filter(isUp);
         page.snapshot = snapshot;
         page.meter.add(snapshot);
         page.mounted?.state?.(snapshot);
@@ -66,14 +72,21 @@ const stream = openStream({
     onLink: drawLink,
 });
 
+/* While nothing comes no rate is known: nothing on the page moves as if it were live. */
 function drawLink(state, text = "")
 {
-    const link = byId("link");
-    link.dataset.state = state;
-    link.title = text;
-    if (link.textContent !== LINK_TEXTS[state])
-        link.textContent = LINK_TEXTS[state];
+    const root = document.documentElement;
+    byId("link").title = text;
+    if (root.dataset.link === state)
+        return;
+    root.dataset.link = state;
+    byId("link").dataset.state = state;
+    byId("link").textContent = LINK_TEXTS[state];
     byId("key").hidden = state !== "refused";
+    if (state !== "open" && page.snapshot) {
+        page.meter.clear();
+        page.mounted?.state?.(page.snapshot);
+    }
 }
 
 const ctx = {
@@ -85,52 +98,64 @@ const ctx = {
     watch: stream.watch,          /* of stream.js */
 };
 
-function decoded(part)
+/* What is shown at an address that no view has. */
+const nowhere = {
+    id: "nowhere", title: "No such view",
+    mount: (root) => ({
+        path: () => root.replaceChildren(empty(`There is no view “${decoded(location.hash)}”. The views stand above, as tabs.`)),
+    }),
+};
+
+function route()
 {
-    try {
-        return decodeURIComponent(part);
-    } catch {
-        return part;
+    const address = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+    const ours = fromMlflow(address);
+    if (ours) {
+        location.replace(hash(...ours));
+        return;
     }
+    const [id, ...parts] = address;
+    const view = id === "" ? VIEWS[0] : VIEWS.find((one) => one.id === id) ?? nowhere;
+    if (view !== page.shown)
+        show(view);
+    page.mounted.path?.(parts);
 }
 
-async function route()
-{
-    const [id, ...parts] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
-    const entry = VIEWS.find((view) => view.id === id) ?? VIEWS[0];
-    if (entry !== page.shown)
-        await show(entry);
-    if (entry === page.shown)
-        page.mounted?.path?.(parts);
-}
-
-/* show leaves the view that is there; a view that is asked for while this one loads wins. */
-async function show(entry)
+function show(view)
 {
     page.mounted?.unmount?.();
-    page.mounted = null;
-    page.shown = entry;
-    document.title = `${entry.title} · lineshaft`;
+    page.shown = view;
+    document.title = `${view.title} · lineshaft`;
     for (const tab of byId("tabs").children) {
-        if (tab.dataset.view === entry.id)
+        if (tab.dataset.view === view.id)
             tab.setAttribute("aria-current", "page");
         else
             tab.removeAttribute("aria-current");
     }
-    const root = h("div", { class: `view-${entry.id}` });
-    try {
-        const { view } = await import(entry.module);
-        if (page.shown !== entry)
-            return;
-        byId("view").replaceChildren(root);
-        page.mounted = await view.mount(root, ctx) ?? {};
-        if (page.snapshot)
-            page.mounted.state?.(page.snapshot);
-    } catch (error) {
-        if (page.shown === entry)
-            byId("view").replaceChildren(h("p", { class: "fault", role: "alert" },
-                                           `This view could not be opened: ${error.message}. Reload the page to try again.`));
-    }
+    const root = h("div", { class: `view-${view.id}` });
+    byId("view").replaceChildren(root);
+    page.mounted = view.mount(root, ctx);
+    if (page.snapshot)
+        page.mounted.state?.(page.snapshot);
+}
+
+/* The connection is given back when the page has been hidden for a while, and taken again when it is looked at. */
+function watchVisibility()
+{
+    let timer = 0;
+    let closed = false;
+    document.addEventListener("visibilitychange", () => {
+        clearTimeout(timer);
+        if (document.hidden) {
+            timer = setTimeout(() => {
+                closed = true;
+                stream.close();
+            }, HIDDEN_MS);
+        } else if (closed) {
+            closed = false;
+            stream.reconnect();
+        }
+    });
 }
 
 function start()
@@ -140,14 +165,16 @@ function start()
     byId("tabs").append(...VIEWS.map(({ id, title }) => h("a", { href: `#/${id}`, "data-view": id }, title)));
     byId("key").addEventListener("click", async () => {
         if (await askForKey())
-            stream.reconnect();
+            location.reload();   /* what the view asked for was refused as well */
     });
     document.querySelector(".skip").addEventListener("click", (event) => {
         event.preventDefault();  /* its address would be taken for a view's */
         byId("view").focus();
     });
     window.addEventListener("hashchange", route);
-    route().then(() => { document.documentElement.dataset.ready = "true"; });
+    watchVisibility();
+    route();
+    document.documentElement.dataset.ready = "true";
 }
 
 start();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tree of files: a folder's content is asked for when it is opened. */
 import { download, h, icon } from "/assets/dom.js";
-import { empty, problem } from "/assets/parts.js";
+import { decoded, empty, problem } from "/assets/parts.js";
 import { serverKey } from "/assets/settings.js";
 import { size } from "/assets/words.js";
 
@@ -11,7 +11,7 @@ export const artifactPath = (path) => `/api/artifacts/${path.split("/").map(enco
 export function storeKey(uri)
 {
     const start = /^mlflow-artifacts:(?:\/\/[^/]*)?\/+/;
-    return start.test(uri ?? "") ? decodeURIComponent(uri.replace(start, "").replace(/\/$/, "")) : null;
+    return start.test(uri ?? "") ? decoded(uri.replace(start, "").replace(/\/$/, "")) : null;
 }
 
 /* A link sends no key: where there is one, the page fetches the file itself. */

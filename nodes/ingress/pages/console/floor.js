@@ -8,6 +8,14 @@ const FIELDS = ["published", "delivered", "requests", "served"];
 const NOISE = 0.02;   /* answers that are not of one instant differ by such a part, */
 const LEAST = 0.15;   /* and by less than one event in the time over which rates are taken */
 
+/* isUp tells whether an answer to up.status.… has what is read of it here: whoever serves such a topic is asked. */
+export function isUp(answer)
+{
+    const named = (list) => Array.isArray(list) && list.every((item) => typeof item?.name === "string");
+    return named(answer?.nodes) && named(answer.processes) && typeof answer.now_us === "number"
+        && answer.nodes.every((node) => ["takes", "gives", "serves", "asks"].every((way) => Array.isArray(node[way])));
+}
+
 /* add sums what is known; null only if nothing is. */
 const add = (values) => values.reduce((sum, value) => (value === null || value === undefined ? sum : (sum ?? 0) + value), null);
 
@@ -104,6 +112,19 @@ function measure(one, meter)
     return one;
 }
 
+/* A console that is open makes its ingress ask every `up` once a second, which is no work of the node's: else its belt would
+ * never stand still while somebody looks. */
+function withoutWatching(one, snapshot, meter)
+{
+    const asked = add((snapshot.services ?? []).filter(({ topic }) => topic.startsWith("up.status."))
+        .map(({ topic }) => meter.rate("services", topic, "requests")));
+    if (one.kind !== "ingress" || !asked || one.rates.requests === null)
+        return one;
+    const rest = one.rates.requests - asked;
+    one.rates.requests = rest > LEAST ? rest : 0;
+    return one;
+}
+
 /* What no session published: bare sockets, and programs that came and went between two snapshots. */
 function anonymous(snapshot, meter)
 {
@@ -143,7 +164,7 @@ export function floorOf(snapshot, meter)
 {
     const byId = merged(nodesOf(snapshot, meter));
     assign(byId, snapshot);
-    const stations = [...byId.values()].map((one) => measure(one, meter));
+    const stations = [...byId.values()].map((one) => withoutWatching(measure(one, meter), snapshot, meter));
     const nodes = stations.filter((one) => one.kind !== "guest");
     const guests = crowd(stations.filter((one) => one.kind === "guest")).sort((a, b) => a.name.localeCompare(b.name));
     const streams = (snapshot.streams ?? []).map((stream) => ({ ...stream, id: `stream:${stream.name}`,

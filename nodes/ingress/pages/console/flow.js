@@ -5,11 +5,10 @@ import { h } from "/assets/dom.js";
 import { floorOf, related, topicsOf } from "/assets/floor.js";
 import { newPanel } from "/assets/panel.js";
 import { hash, wide } from "/assets/parts.js";
-import { perSecond } from "/assets/rates.js";
+import { perSecond, TOPICS_TOLD } from "/assets/rates.js";
 import { sortedTable } from "/assets/sorted.js";
 import { distance, number, size } from "/assets/words.js";
 
-const TOPICS_SHOWN = 200;
 const TIP_TOPICS = 3;
 
 /* What all streams and programs do together. */
@@ -71,9 +70,9 @@ function newTopics(ctx)
     function show()
     {
         const wanted = all.filter(({ topic }) => topic.includes(filter.value.trim()));
-        table.draw(wanted.slice(0, TOPICS_SHOWN));
-        const few = wanted.length > TOPICS_SHOWN ? `the ${TOPICS_SHOWN} busiest of ` : "";
-        const text = `${few}${number(wanted.length)}`;
+        table.draw(wanted);
+        const few = wanted.length < all.length ? `${number(wanted.length)} of ` : "";
+        const text = all.length >= TOPICS_TOLD ? `${few}the ${number(all.length)} busiest` : number(wanted.length);
         if (count.textContent !== text)
             count.textContent = text;
     }

@@ -15,7 +15,7 @@ const LIST_BELOW = 640;   /* narrower than this it is a list */
 const givesMore = (one) => one.gives.length + one.asks.length - one.takes.length - one.serves.length;
 
 /* sides splits the stations: nodes half and half, so that both sides are even; guests where they belong. */
-export function sides(stations)
+function sides(stations)
 {
     const isGuest = (one) => one.kind === "guest" || one.kind === "anonymous" || one.kind === "consumer";
     const nodes = stations.filter((one) => !isGuest(one));

@@ -20,23 +20,24 @@ const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
 /* searchKey names a metric or parameter in a search or an order. */
 export const searchKey = (entity, key) => `${entity}.\`${key}\``;
 
-/* columns chooses `count` keys of "params" or "metrics" for a table of runs: first those that tell runs apart, then metrics that
- * were followed over steps, then those that most runs have. */
+const QUALITY = /loss|perplexity|accuracy|error|score|auc|f1|rmse|mae|reward/i;
+
+/* columns chooses `count` keys of "params" or "metrics" for a table of runs: first those that at least half of them have, of these
+ * those that tell runs apart, then what tells how good a model is, then those that most runs have. */
 export function columns(runs, which, count)
 {
     const seen = new Map();
     for (const run of runs) {
         for (const [key, item] of run[which]) {
-            const entry = seen.get(key) ?? { key, runs: 0, values: new Set(), steps: 0 };
+            const entry = seen.get(key) ?? { key, runs: 0, values: new Set() };
             entry.runs++;
             entry.values.add(item.value);
-            entry.steps = Math.max(entry.steps, Number(item.step > 0));
             seen.set(key, entry);
         }
     }
-    const differs = (entry) => Number(entry.values.size > 1);
-    return [...seen.values()].sort((a, b) => differs(b) - differs(a) || b.steps - a.steps || b.runs - a.runs).slice(0, count)
-        .map((entry) => entry.key);
+    const merits = ({ key, runs: filled, values }) => [filled * 2 >= runs.length, values.size > 1, QUALITY.test(key), filled];
+    const order = (a, b) => merits(b).map((merit, i) => merit - merits(a)[i]).find((difference) => difference !== 0) ?? 0;
+    return [...seen.values()].sort(order).slice(0, count).map((entry) => entry.key);
 }
 
 /* labels names runs so that no two are the same: those that share a name have the end of their id with it. Map id -> text. */

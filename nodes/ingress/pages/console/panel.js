@@ -138,7 +138,8 @@ export function newPanel(onClose)
         draw(one, given)
         {
             element.hidden = one === null;
-            if (!one || body.contains(document.activeElement) || selecting(body))
+            const fold = document.activeElement?.matches("summary") && body.contains(document.activeElement);
+            if (!one || (!fold && body.contains(document.activeElement)) || selecting(body))
                 return;   /* what is being copied or gone through stands still */
             const kind = one.id.startsWith("stream:") ? "stream" : one.kind;
             const open = body.querySelector("details")?.open;
@@ -146,6 +147,8 @@ export function newPanel(onClose)
             body.replaceChildren(...panelParts(one, given).flat().filter(Boolean));
             if (open && body.querySelector("details"))
                 body.querySelector("details").open = true;
+            if (fold)
+                body.querySelector("summary")?.focus({ preventScroll: true });
         },
     };
 }

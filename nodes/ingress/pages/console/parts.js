@@ -2,9 +2,19 @@
 /* Parts that the views of runs, workflows and models share: states, errors, empty places, tables of facts, sheets. */
 import { setUpDialog } from "/assets/ask.js";
 import { copyText, h, icon, iconButton } from "/assets/dom.js";
-import { sign } from "/assets/words.js";
+import { distance, sign, time } from "/assets/words.js";
 
 export const hash = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+/* decoded is a part of an address in plain; what is not encoded stays as it is. */
+export function decoded(part)
+{
+    try {
+        return decodeURIComponent(part);
+    } catch {
+        return part;
+    }
+}
+
 export const link = (text, ...parts) => h("a", { href: hash(...parts) }, text);
 
 /* badge shows a state by colour, shape and word. */
@@ -30,10 +40,13 @@ export function empty(text, command = null)
              iconButton("copy", "Copy the command", () => copyText(command))));
 }
 
-/* facts is a list of names and values (nodes or texts); what is null or "" is left out. */
+/* when is an instant, with how far off it is. */
+export const when = (at) => at && h("time", { datetime: new Date(at).toISOString(), title: distance(at) }, time(at));
+
+/* facts is a list of names and values (nodes or texts); what is null, false or "" is left out. */
 export function facts(pairs)
 {
-    const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
     return h("dl", { class: "facts" }, shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 

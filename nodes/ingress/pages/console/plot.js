@@ -3,13 +3,12 @@
 import uPlot from "/assets/uPlot.esm.js";
 import { h } from "/assets/dom.js";
 import { told, thin, within } from "/assets/series.js";
-import { number } from "/assets/words.js";
+import { number, pad } from "/assets/words.js";
 
 const HEIGHT = 220;
 const TONES = 8;
+const LINES_FULL = 8;   /* so many lines have all points that can be seen; of more each has fewer, for uPlot's table has them all */
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
-
-const pad = (n) => String(n).padStart(2, "0");
 
 /* clock writes a time of an axis whose marks are `step` seconds apart. */
 function clock(seconds, step)
@@ -79,8 +78,9 @@ export class Plot {
     /* The data for uPlot between two x (null: all), as many points as can be seen. */
     data(range)
     {
+        const buckets = Math.max(32, Math.floor(this.width() * LINES_FULL / Math.max(LINES_FULL, this.lines.length)));
         const tables = this.lines.map((line) => {
-            const { xs, ys } = thin(range ? within(line, ...range) : line, this.width());
+            const { xs, ys } = thin(range ? within(line, ...range) : line, buckets);
             return [xs, this.log ? ys.map((y) => (y > 0 ? y : null)) : ys];
         });
         return tables.length > 0 ? uPlot.join(tables) : [[]];

@@ -5,7 +5,7 @@ import { sheet } from "/assets/parts.js";
 import { arrived, workersOf } from "/assets/serving.js";
 import { duration } from "/assets/words.js";
 
-const DEFAULT_ALIAS = "champion";
+export const DEFAULT_ALIAS = "champion";
 const LATE_MS = 15000;
 
 const place = (model, alias) => (model.aliases ?? []).find((item) => item.alias === alias)?.version ?? null;

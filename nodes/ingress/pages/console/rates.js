@@ -2,6 +2,7 @@
 /* Rates from totals. The bus tells totals; a rate is the difference of two snapshots over the time between them. */
 const WINDOW_US = 5e6;     /* over which a rate is taken: one event in it is still seen */
 const HISTORY = 90;        /* so many values of `history` */
+export const TOPICS_TOLD = 200;   /* a snapshot has at most so many topics: of others it does not say that they are not there */
 
 const FIELDS = {
     topics: ["events", "bytes"],
@@ -55,7 +56,9 @@ function sharesOf(before, now)
 /* newMeter returns
  *   add(snapshot)            the next one
  *   rate(kind, name, field)  per second; null while it is not known (the first snapshot; a total that began anew).
- *                            What was not there in the earlier snapshot counts from 0.
+ *                            What was not there in the earlier snapshot counts from 0,
+ *                            but for a topic among so many that not all are told.
+ *   clear()                  the next snapshot has nothing to do with the last
  *   session(session, field), share(supervisor, process)  the same for a session, and the part of a processor (0.5: a half)
  *   history()                [events per second], the latest last */
 export function newMeter()
@@ -69,9 +72,11 @@ export function newMeter()
         if (marks.length < 2)
             return null;
         const key = keyOf(kind, name, field);
-        const last = marks.at(-1);
-        const change = (last.totals.get(key) ?? 0) - (marks[0].totals.get(key) ?? 0);
-        return last.totals.has(key) && change >= 0 ? change * 1e6 / (last.us - marks[0].us) : null;
+        const [first, last] = [marks[0], marks.at(-1)];
+        if (!first.totals.has(key) && kind === "topics" && first.snapshot.topics.length >= TOPICS_TOLD)
+            return null;
+        const change = (last.totals.get(key) ?? 0) - (first.totals.get(key) ?? 0);
+        return last.totals.has(key) && change >= 0 ? change * 1e6 / (last.us - first.us) : null;
     }
 
     function add(snapshot)
@@ -93,6 +98,11 @@ export function newMeter()
 
     return {
         add, rate,
+        clear()
+        {
+            marks = [];
+            shares = new Map();
+        },
         session: (session, field) => rate("sessions", sessionName(session), field),
         share: (supervisor, process) => shares.get(processName(supervisor, process)) ?? null,
         history: () => history,

@@ -4,8 +4,8 @@ import { h, icon } from "/assets/dom.js";
 import { artifactPath, storeKey, tree } from "/assets/files.js";
 import { Curves } from "/assets/curves.js";
 import { labels } from "/assets/mlflow.js";
-import { badge, empty, facts, hash, head, link, problem, soon, wide } from "/assets/parts.js";
-import { distance, duration, number, time } from "/assets/words.js";
+import { badge, empty, facts, hash, head, link, problem, soon, when, wide } from "/assets/parts.js";
+import { duration, number, time } from "/assets/words.js";
 
 /* A file of a run as the tree wants it; those in the store have a link, those in a folder of the tracker's machine have none. */
 function fileList(tracker, id)
@@ -106,7 +106,7 @@ class Page {
         const tag = (key) => run.tags.get(key)?.value;
         const workflow = tag("lineshaft.workflow") && tag("lineshaft.workflow_run_id");
         return facts([
-            ["Start", h("time", { datetime: new Date(run.start).toISOString(), title: distance(run.start) }, time(run.start))],
+            ["Start", when(run.start)],
             ["Duration", this.lasted(run)],
             ["Run id", h("code", {}, run.id)],
             ["Task", workflow && link([tag("lineshaft.workflow"), tag("lineshaft.workflow_run_id"),

@@ -11,7 +11,10 @@ const METRICS_SHOWN = 5;
 const PARAMS_SHOWN = 4;
 const RUNNING_MS = 3000;   /* running runs are asked for again so often */
 
-/* What was looked for, so that the list is as it was when one comes back to it. */
+const CHAT = "chat";       /* the experiment of chat turns: many runs, which are no trainings */
+const ALL = "all";
+
+/* What was looked for, so that the list is as it was when one comes back to it. `experiment`: an id, ALL, or "" for all but CHAT. */
 const wanted = { experiment: "", filter: "", order: "", down: true };
 const chosen = new Set();
 
@@ -51,6 +54,7 @@ class List {
     choose()
     {
         wanted.experiment = this.select.value;
+        history.replaceState(null, "", wanted.experiment ? hash("runs", "of", wanted.experiment) : hash("runs"));
         chosen.clear();
         this.drawCompare();
         this.load();
@@ -76,11 +80,8 @@ class List {
         const mine = ++this.asked;
         try {
             this.experiments = await this.tracker.experiments();
-            const ids = this.experiments.map((experiment) => experiment.experiment_id);
-            if (wanted.experiment && !ids.includes(wanted.experiment))
-                wanted.experiment = "";
             const page = await this.tracker.runs({
-                experiments: wanted.experiment ? [wanted.experiment] : ids, filter: wanted.filter, order: orderText(),
+                experiments: this.chosenExperiments(), filter: wanted.filter, order: orderText(),
                 token: more ? this.next : undefined, count: more ? PAGE : Math.max(PAGE, this.runs.length),
             });
             if (mine !== this.asked)
@@ -98,19 +99,34 @@ class List {
         this.area.setAttribute("aria-busy", "false");
     }
 
+    hasChats()
+    {
+        return this.experiments.some(({ name }) => name === CHAT);
+    }
+
+    chosenExperiments()
+    {
+        const idsOf = (list) => list.map((experiment) => experiment.experiment_id);
+        const all = idsOf(this.experiments);
+        if (all.includes(wanted.experiment))
+            return [wanted.experiment];
+        if (wanted.experiment !== ALL)
+            wanted.experiment = "";
+        return wanted.experiment ? all : idsOf(this.experiments.filter(({ name }) => name !== CHAT));
+    }
+
     draw()
     {
         this.filter.removeAttribute("aria-invalid");
-        this.select.replaceChildren(h("option", { value: "" }, "All experiments"), ...this.experiments.map((experiment) =>
-            h("option", { value: experiment.experiment_id }, experiment.name)));
-        this.select.value = wanted.experiment;
+        this.drawExperiments();
         const focused = document.activeElement?.dataset?.focus;
         const left = this.area.firstElementChild?.scrollLeft ?? 0;
         if (this.runs.length === 0) {
             this.area.replaceChildren(wanted.filter ? empty("No run matches this search.")
                 : empty("No runs yet. Train a model, or point an MLflow client here:",
                     `MLFLOW_TRACKING_URI=${location.origin} python train.py`),
-                ...wanted.filter ? [] : [empty("", "lineshaft workflow run train --follow")]);
+                ...wanted.filter ? [] : [empty("", "lineshaft workflow run train --follow")],
+                ...this.hasChats() && !wanted.experiment ? [empty("Chats are runs too: choose “All experiments” to see them.")] : []);
             return;
         }
         this.area.replaceChildren(wide("Table of runs", this.table()), h("p", { class: "tools" },
@@ -122,19 +138,32 @@ class List {
             this.area.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
     }
 
+    /* An open list would close if its entries were made anew. */
+    drawExperiments()
+    {
+        const names = JSON.stringify(this.experiments.map((experiment) => [experiment.experiment_id, experiment.name]));
+        if (this.names !== names)
+            this.select.replaceChildren(h("option", { value: "" }, this.hasChats() ? "All but chats" : "All experiments"),
+                ...this.hasChats() ? [h("option", { value: ALL }, "All experiments")] : [], ...this.experiments.map((experiment) =>
+                h("option", { value: experiment.experiment_id }, experiment.name)));
+        this.names = names;
+        this.select.value = wanted.experiment;
+    }
+
     table()
     {
         const params = columns(this.runs, "params", PARAMS_SHOWN);
         const metrics = columns(this.runs, "metrics", METRICS_SHOWN);
         const names = new Map(this.experiments.map((experiment) => [experiment.experiment_id, experiment.name]));
-        const all = !wanted.experiment && this.experiments.length > 1;
+        const all = new Set(this.runs.map((run) => run.experiment)).size > 1;
         const headers = head(h("th", { scope: "col" }, h("span", { class: "unseen" }, "Compare")), "State",
             this.header("Name", "attributes.run_name"), ...all ? ["Experiment"] : [], this.header("Start", "attributes.start_time"),
                 "Duration",
             ...params.map((key) => this.header(key, searchKey("params", key))),
             ...metrics.map((key) => this.header(key, searchKey("metrics", key), "number")));
         return h("table", { class: "table" }, headers, h("tbody", {}, this.runs.map((run) => h("tr", {},
-            h("td", {}, this.box(run)), h("td", {}, badge(run.status)), h("th", { scope: "row" }, link(run.name, "runs", run.id)),
+            h("td", {}, this.box(run)), h("td", {}, badge(run.status)), h("th", { scope: "row", class: "clip", title: run.name },
+                link(run.name, "runs", run.id)),
             all && h("td", {}, names.get(run.experiment)), h("td", { title: run.start ? distance(run.start) : null }, time(run.start)),
             h("td", {}, duration((run.end ?? (run.status === "RUNNING" ? Date.now() : null)) - run.start)),
             params.map((key) => h("td", { class: "clip" }, run.params.get(key)?.value ?? "")),
@@ -173,7 +202,12 @@ export const view = {
         const tracker = new Tracker(ctx.call);
         const screens = stage(root);
         return {
-            path: ([ids]) => screens.show(ids ? runPage(ctx, tracker, ids.split(",").filter(Boolean)) : new List(ctx, tracker)),
+            path([ids, experiment])
+            {
+                if (ids === "of")
+                    wanted.experiment = experiment ?? "";
+                screens.show(ids && ids !== "of" ? runPage(ctx, tracker, ids.split(",").filter(Boolean)) : new List(ctx, tracker));
+            },
             unmount: () => screens.show(null),
         };
     },

@@ -56,11 +56,13 @@ export function sortedTable({ caption, columns, sort, id })
             rows.get(gone).row.remove();
             rows.delete(gone);
         }
+        const focused = body.contains(document.activeElement) ? document.activeElement : null;
         const wanted = [...items].sort(compare).map(rowOf);
         wanted.forEach((row, i) => {
             if (body.children[i] !== row)
                 body.insertBefore(row, body.children[i] ?? null);
         });
+        focused?.focus({ preventScroll: true });   /* a row that moved has lost it */
     }
 
     return { element, draw };

@@ -9,9 +9,9 @@ const RETRY_MS = [300, 1000, 2000, 5000];
 const BUSY_MS = 12;        /* after so long the page gets its turn */
 const SILENT_MS = 40000;   /* a connection that says nothing for so long is dead: state comes every second, else a sign of life */
 
-/* Where to begin, so that the last events of each stream come: the place of a reader, as the server writes it in a record's id.
- * It is exact over several streams, and holds for the broker's own as well, which only patterns with `$` reach. */
-function placeOf(snapshot, from, patterns)
+/* Where to begin, so that the last events of each stream come: the place of a reader, as the server writes it in a record's
+ * id. It is exact over several streams, and holds for the broker's own as well, which only patterns with `$` reach. */
+function placeOf(snapshot, { from, patterns })
 {
     const count = from === "all" ? Infinity : Number(/^last:(\d+)$/.exec(from)?.[1] ?? 0);
     const own = patterns.some((pattern) => pattern.startsWith("$"));
@@ -19,52 +19,52 @@ function placeOf(snapshot, from, patterns)
         .map(({ name, first, next }) => `${name}:${Math.max(first, next - count)}`).join(",");
 }
 
-const nextOf = (snapshot) => new Map((snapshot?.streams ?? []).map(({ name, next }) => [name, next]));
-
-/* openStream({call, onState, onLink}) connects at once. onState(snapshot) gets each state; onLink(state, text): connecting, open,
- * away, lost, refused. It returns
- *   watch(patterns, from, onEvent)  from: "new", "all" or "last:N" (of each stream); onEvent(event) gets each event once, as
- *                                   GET /api/events tells it. Returns a function that ends it.
- *   reconnect()                     at once */
+/* openStream({call, onState, onLink}) connects at once. onState(snapshot) gets each state; onLink(state, text): open, away,
+ * lost, refused. It returns
+ *   watch(patterns, from, onEvent)  from: "new", "all" or "last:N" (of each stream); onEvent(event, length of its text) gets
+ *                                   each event once, as GET /api/events tells it. Ends what was watched before; returns a
+ *                                   function that ends it.
+ *   close()                         until reconnect
+ *   reconnect()                     at once; what is watched goes on where it was */
 export function openStream({ call, onState, onLink })
 {
-    const watchers = new Set();
+    let watched = null;        /* {patterns, from, onEvent, place: the id of its last event, or where it begins} */
     let snapshot = null;
-    let place = null;          /* the id of the last event */
     let current = null;        /* AbortController of the connection */
     let failures = 0;
     let timer = 0;
-    let asked = null;          /* where the connection was to begin: "new", or the `from` of a new watcher */
-    let waiting = false;       /* for the first state, which tells where that is */
+    let change = false;
 
-    /* A new watcher begins where it wants to; others, and those of a connection that broke, where they were. */
-    function address(from)
+    /* Where an event's reader begins the first state tells: until it is there nothing is watched. */
+    function address()
     {
-        const patterns = [...new Set([...watchers].flatMap((watcher) => watcher.patterns))];
-        if ([...watchers].every((watcher) => watcher.fresh))
-            place = null;
-        waiting = patterns.length > 0 && snapshot === null;
-        if (patterns.length === 0 || waiting)
+        if (!watched || !snapshot)
             return { path: "/api/console", headers: {} };
-        watchers.forEach((watcher) => { watcher.fresh = false; });
+        const { patterns } = watched;
+        watched.place ??= placeOf(snapshot, watched);
         const topic = patterns.length <= PATTERNS_MAX ? patterns.join(",") : ">,$sys.>,$dlq.>";
-        const begin = (from === "new" && place) || placeOf(snapshot, from, patterns);
-        return { path: `/api/console?${new URLSearchParams({ topic })}`, headers: begin ? { "last-event-id": begin } : {} };
+        return { path: `/api/console?${new URLSearchParams({ topic })}`,
+                 headers: watched.place ? { "last-event-id": watched.place } : {} };
     }
 
-    function open(from)
+    function close()
     {
         current?.abort();
+        current = null;
         clearTimeout(timer);
+    }
+
+    function open()
+    {
+        close();
         const mine = current = new AbortController();
-        asked = from;
-        follow(mine, address(from)).then(() => null, (error) => error).then((error) => {
+        follow(mine, address()).then(() => null, (error) => error).then((error) => {
             if (mine !== current)
                 return;
             current = null;
             onLink(error?.status === 401 ? "refused" : "lost", error?.message);
             if (error?.status !== 401)
-                timer = setTimeout(() => open(place ? "new" : asked), RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
+                timer = setTimeout(open, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
         });
     }
 
@@ -82,11 +82,9 @@ export function openStream({ call, onState, onLink })
         for (;;) {
             clearTimeout(silence);
             silence = setTimeout(() => mine.abort(), SILENT_MS);
-            const { value, done } = await reader.read();
-            if (done || mine !== current) {
-                clearTimeout(silence);
+            const { value, done } = await reader.read().finally(() => clearTimeout(silence));
+            if (done || mine !== current)
                 return;
-            }
             feed(value);
             if (performance.now() - turn > BUSY_MS) {
                 await new Promise((resolve) => { setTimeout(resolve); });
@@ -98,58 +96,49 @@ export function openStream({ call, onState, onLink })
     function record(data, kind, id)
     {
         const value = JSON.parse(data);
-        place = id || place;
+        if (watched && id)
+            watched.place = id;
         if (kind === "state") {
+            const first = snapshot === null;
             failures = 0;
             snapshot = value;
             onLink("open");
             onState(value);
-            if (waiting)
-                open(asked);
+            if (first && watched)
+                open();
         } else if (kind === "away") {
             onLink("away", value.text);
-        } else if (kind === "event") {
-            for (const watcher of watchers)
-                deliver(watcher, value);
+        } else if (kind === "event" && watched && matchesAny(watched.patterns, value.topic)) {
+            watched.onEvent(value, data.length);
         }
     }
 
-    /* A connection that was opened for another's sake may bring what this watcher has had, or did not want. */
-    function deliver(watcher, event)
+    /* Watchers that come and go in one turn (a view changes its filter) cost one connection; before the first state none. */
+    function changed()
     {
-        if (!matchesAny(watcher.patterns, event.topic) || event.seq < watcher.next.get(event.stream))
+        if (change || !snapshot)
             return;
-        if (event.seq)
-            watcher.next.set(event.stream, event.seq + 1);
-        watcher.onEvent(event);
+        change = true;
+        queueMicrotask(() => {
+            change = false;
+            open();
+        });
     }
 
-    /* Watchers that come and go in one turn (a view changes its filter) cost one connection. */
-    let change = null;
-    function changed(from)
-    {
-        if (change === null)
-            queueMicrotask(() => {
-                const wanted = change;
-                change = null;
-                open(wanted);
-            });
-        if (change === null || from !== "new")
-            change = from;
-    }
-
-    open("new");
+    open();
     return {
         watch(patterns, from, onEvent)
         {
-            const watcher = { patterns, onEvent, fresh: true, next: from === "new" ? nextOf(snapshot) : new Map() };
-            watchers.add(watcher);
-            changed(from);
+            const mine = watched = { patterns, from, onEvent, place: null };
+            changed();
             return () => {
-                watchers.delete(watcher);
-                changed("new");
+                if (watched !== mine)
+                    return;
+                watched = null;
+                changed();
             };
         },
-        reconnect: () => open("new"),
+        close,
+        reconnect: open,
     };
 }

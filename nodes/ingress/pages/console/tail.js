@@ -2,22 +2,26 @@
 /* The view Events: a live tail. Topics are filtered by the server, the text here; the address has both:
  * #/events/PATTERN,PATTERN/TEXT/FROM. However fast events come, the page draws once a frame and keeps a bounded number of rows. */
 import { copyText, h, icon } from "/assets/dom.js";
-import { clockOf, lineOf, placesOf, traceOf } from "/assets/event.js";
+import { clockOf, dataOf, lineOf, placesOf, traceOf } from "/assets/event.js";
 import { facts, hash } from "/assets/parts.js";
 import { valid } from "/assets/topics.js";
 import { number } from "/assets/words.js";
 
 const ROWS_MAX = 2000;
+const TEXT_MAX = 32 << 20;  /* of all rows' events together: those that are long push out more than one */
 const FRAME_MAX = 100;      /* rows drawn in a frame; more than that nobody reads */
 const ALL = ">";
 const FROMS = [["new", "New"], ["last:100", "Last 100"], ["last:10000", "Last 10 000"], ["all", "All"]];
 
-const textOf = (event) => JSON.stringify(event).toLowerCase();
+const isAll = (pattern) => pattern === ALL;
+
+const textOf = (event) => JSON.stringify({ ...event, data: dataOf(event) }).toLowerCase();
 
 /* One event whole: attributes, data, and where it leads. */
 function wholeOf(event)
 {
-    const { data, ...header } = event;
+    const { data: json, data_base64: bytes, ...header } = event;
+    const data = dataOf({ data: json, data_base64: bytes });
     const trace = traceOf(event);
     const pretty = typeof data === "string" ? data : JSON.stringify(data, null, 2) ?? "";
     const link = (text, href) => h("a", { class: "button", href }, text);
@@ -32,14 +36,13 @@ function wholeOf(event)
         h("pre", { tabindex: "0", "aria-label": "Data" }, pretty));
 }
 
-function rowOf(event)
+function rowOf({ event, length })
 {
     const head = h("button", { type: "button", class: "row-head", tabindex: "-1", "aria-expanded": "false" },
                    h("time", { datetime: event.time ?? null }, clockOf(event)), h("span", { class: "row-topic" }, event.topic),
                    h("span", { class: "row-subject" }, event.subject ?? ""), h("span", { class: "row-line" }, lineOf(event)));
     const row = h("li", { class: "row" }, head);
-    row.event = event;
-    return row;
+    return Object.assign(row, { event, length });
 }
 
 function toggle(row)
@@ -55,8 +58,8 @@ function toggle(row)
     row.scrollIntoView({ block: "nearest" });
 }
 
-/* newRows returns {element, push(event), filter(text), clear(), stop(), counts}: the list, which follows its end unless one has
- * scrolled away. counts: shown; passed, all that came; skipped, those that no frame had room for. */
+/* newRows returns {element, push(event, length), filter(text), clear(), stop(), counts}: the list, which follows its end unless
+ * one has scrolled away. counts: shown; passed, all that came; skipped, those that no frame had room for. */
 function newRows(onCount)
 {
     const list = h("ol", { class: "rows", "aria-label": "Events, the latest last" });
@@ -65,6 +68,7 @@ function newRows(onCount)
                     icon("arrowDown"), "To the newest");
     const counts = { shown: 0, passed: 0, skipped: 0 };
     let queue = [];
+    let kept = 0;          /* length of what the rows hold */
     let frame = 0;
     let following = true;
     let wanted = "";
@@ -91,12 +95,14 @@ function newRows(onCount)
 
     function draw()
     {
-        frame = 0;
-        counts.skipped += Math.max(0, queue.length - FRAME_MAX);
-        list.append(...queue.slice(-FRAME_MAX).map(rowOf));
-        queue = [];
-        while (list.childElementCount > ROWS_MAX)
+        const rows = queue.splice(0, FRAME_MAX).map(rowOf);
+        frame = queue.length ? requestAnimationFrame(draw) : 0;
+        kept = rows.reduce((sum, row) => sum + row.length, kept);
+        list.append(...rows);
+        while (list.childElementCount > ROWS_MAX || (kept > TEXT_MAX && list.childElementCount > 1)) {
+            kept -= list.firstElementChild.length;
             list.firstElementChild.remove();
+        }
         counts.shown = list.childElementCount;
         if (!list.querySelector("[tabindex='0']"))
             reach(list.lastElementChild?.firstElementChild);
@@ -104,16 +110,15 @@ function newRows(onCount)
         onCount(counts);
     }
 
-    function push(event)
+    /* What waits has no gaps but one in front: the end of a long history is whole. */
+    function push(event, length)
     {
         counts.passed++;
         if (wanted && !textOf(event).includes(wanted))
             return;
-        queue.push(event);
-        if (queue.length > ROWS_MAX) {          /* frames stand still while the page is hidden */
-            queue.splice(0, queue.length - FRAME_MAX);
-            counts.skipped += ROWS_MAX + 1 - FRAME_MAX;
-        }
+        queue.push({ event, length });
+        if (queue.length >= ROWS_MAX + FRAME_MAX)
+            counts.skipped += queue.splice(0, FRAME_MAX).length;
         frame ||= requestAnimationFrame(draw);
     }
 
@@ -154,6 +159,7 @@ function newRows(onCount)
         clear()
         {
             queue = [];
+            kept = 0;
             Object.assign(counts, { shown: 0, passed: 0, skipped: 0 });
             following = true;
             list.replaceChildren();
@@ -161,6 +167,14 @@ function newRows(onCount)
         },
         stop: () => cancelAnimationFrame(frame),
     };
+}
+
+function emptyText(from)
+{
+    if (from === "new")
+        return "Nothing yet. What comes from now on is shown here; “Last 100” shows what came before.";
+    return from === "all" ? "Nothing yet that these topics match."
+        : `None of the last ${number(Number(from.slice(5)))} events of each stream matches; “All” looks through all that are stored.`;
 }
 
 function segments(onchange)
@@ -188,7 +202,7 @@ export const view = {
         const fault = h("p", { class: "fault", id: "patterns-problem", role: "alert", hidden: true });
         const from = segments(go);
         const pause = h("button", { type: "button", class: "button pause", "aria-pressed": "false", onclick: () => setPaused(!paused) });
-        const count = h("p", { class: "hint", role: "status" });
+        const count = h("p", { class: "hint count" });
         const empty = h("p", { class: "rows-empty" });
         const rows = newRows(showCount);
         let paused = false;
@@ -214,10 +228,10 @@ export const view = {
             empty.hidden = some > 0;
         }
 
-        function onEvent(event)
+        function onEvent(event, length)
         {
             if (!paused) {
-                rows.push(event);
+                rows.push(event, length);
                 return;
             }
             if (held++ === 0 || held % 50 === 0)
@@ -244,9 +258,7 @@ export const view = {
             stop?.();
             rows.clear();
             setPaused(false);
-            empty.textContent = start === "new"
-                ? "Nothing yet. What comes from now on is shown here; “Last 100” shows what came before."
-                : "Nothing yet that these topics match.";
+            empty.textContent = emptyText(start);
             stop = ctx.watch(list, start, onEvent);
         }
 
@@ -274,14 +286,15 @@ export const view = {
             },
             path([list, contains, start])
             {
-                const chosen = (list || ALL).split(",").filter(valid);
-                const begin = FROMS.some(([value]) => value === start) ? start : "last:100";
+                const valids = (list || ALL).split(",").filter(valid);
+                const chosen = valids.length ? valids : [ALL];
+                const begin = FROMS.some(([value]) => value === start) ? start : `last:${chosen.some(isAll) ? 100 : 10000}`;
                 patterns.value = chosen.join(", ");
                 text.value = contains ?? "";
                 from.value = begin;
                 rows.filter(text.value);
                 if (shown !== `${chosen} ${begin}`)
-                    follow(chosen.length ? chosen : [ALL], begin);
+                    follow(chosen, begin);
             },
             unmount()
             {

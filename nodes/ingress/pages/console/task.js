@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was chosen in the grid of a workflow: a run, or a task of it with its tries, why it is in its state, and its log. */
 import { h, icon, iconButton, copyText } from "/assets/dom.js";
-import { badge, facts, hash, link, problem, sheet } from "/assets/parts.js";
+import { badge, facts, hash, link, problem, sheet, when } from "/assets/parts.js";
 import { TryLog } from "/assets/trylog.js";
-import { distance, duration, time } from "/assets/words.js";
+import { duration, tally } from "/assets/words.js";
 
-const when = (at) => at && h("time", { datetime: at, title: distance(at) }, time(at));
 const json = (value) => h("pre", { class: "data", tabindex: "0" }, JSON.stringify(value, null, 2));
 const filled = (value) => value && typeof value === "object" && Object.keys(value).length > 0;
 
@@ -78,7 +77,7 @@ export class Details {
                 h("a", { class: "button", href: hash("events", "workflow.run.>,task.>", `${this.workflow}/${run.workflow_run_id}`,
                     "last:10000") }, "Events")),
             facts([["Started by", run.trigger === "event" ? `the event ${run.event_topic}` : run.trigger],
-                ["Tasks", `${run.tasks_done} of ${run.tasks_total} done`],
+                ["Tasks", tally(run)],
                    ["Why", run.reason], ["Waits for", run.waits_for], ["Start", when(run.start_date)], ["Duration", duration(lasted)],
                    ["Logical date", when(run.logical_date)], ["Note", run.note]]),
             filled(run.inputs) && h("h3", {}, "Inputs"), filled(run.inputs) && json(run.inputs));

@@ -61,13 +61,14 @@ export class TryLog {
         this.busy = true;
         try {
             const piece = await this.ask(this.next === null ? {} : { from: this.next });
+            this.busy = false;
             this.trouble.replaceChildren();
             this.take(piece);
         } catch (error) {
+            this.busy = false;
             if (!this.closed)
                 this.trouble.replaceChildren(problem(this.explained(error), () => this.load()));
         }
-        this.busy = false;
         this.pre.setAttribute("aria-busy", "false");
     }
 
@@ -83,7 +84,11 @@ export class TryLog {
         this.draw();
         if (atEnd)
             this.pre.scrollTop = this.pre.scrollHeight;
-        if (!this.ended && !this.closed)
+        if (this.ended || this.closed)
+            return;
+        if (piece.text !== "" && piece.next < piece.size)
+            this.load();   /* it is written faster than pieces are asked for */
+        else
             this.follow();
     }
 

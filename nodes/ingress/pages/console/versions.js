@@ -4,7 +4,7 @@ import { h, icon } from "/assets/dom.js";
 import { artifactPath, storeKey } from "/assets/files.js";
 import { columns } from "/assets/mlflow.js";
 import { badge, empty, facts, head, link, problem, soon, wide } from "/assets/parts.js";
-import { askAlias, dropAlias, Move } from "/assets/promote.js";
+import { askAlias, DEFAULT_ALIAS, dropAlias, Move } from "/assets/promote.js";
 import { byVersion, workersOf } from "/assets/serving.js";
 import { brief, distance, number, time } from "/assets/words.js";
 
@@ -71,7 +71,8 @@ class Page {
     async loadRuns()
     {
         const ids = [...new Set(this.versions.slice(0, RUNS_ASKED).map((version) => version.run_id).filter(Boolean))];
-        const runs = await Promise.all(ids.map((id) => this.tracker.run(id).catch((error) => {
+        const over = (id) => this.runs.get(id)?.status !== "RUNNING" && this.runs.get(id);
+        const runs = await Promise.all(ids.map((id) => over(id) || this.tracker.run(id).catch((error) => {
             if (error.status === 404)
                 return null;
             throw error;
@@ -125,9 +126,9 @@ class Page {
         const tags = (version.tags ?? []).map((tag) => `${tag.key}: ${tag.value}`).join("\n");
         return h("tr", {}, h("th", { scope: "row", title: tags || null }, version.version), h("td", {}, badge(version.status)),
             h("td", {}, (version.aliases ?? []).map((alias) => h("span", { class: "alias" }, alias))),
-            h("td", {}, h("button", { type: "button", class: "button", "data-focus": `promote ${version.version}`,
-                onclick: () => this.promote(version) },
-                          "Promote")),
+            h("td", {}, (version.aliases ?? []).includes(DEFAULT_ALIAS) ? h("span", { class: "hint" }, `is the ${DEFAULT_ALIAS}`)
+                : h("button", { type: "button", class: "button", "data-focus": `promote ${version.version}`,
+                                onclick: () => this.promote(version) }, "Promote")),
             h("td", {}, (served.get(version.version) ?? []).join(", ")), values,
             h("td", {}, version.run_id && link(run?.name ?? brief(version.run_id), "runs", version.run_id)),
                 h("td", {}, this.source(version)),

@@ -40,7 +40,7 @@ export function duration(ms)
     return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.round(minutes / 1440)} d`;
 }
 
-const pad = (n) => String(n).padStart(2, "0");
+export const pad = (n) => String(n).padStart(2, "0");
 
 /* time writes an instant (ms since 1970, or RFC 3339) in the time of this browser: the hour, and the day if it is not `now`'s. */
 export function time(at, now = Date.now())
@@ -76,4 +76,16 @@ export function sign(state)
 {
     const [kind, mark] = SIGNS[String(state).toLowerCase()] ?? ["idle", "?"];
     return { kind, mark, word: String(state).toLowerCase().replaceAll("_", " ") };
+}
+
+/* tally says how far a workflow's run is, or how its tasks ended: "3 of 5 succeeded, 1 failed, 1 upstream failed". */
+export function tally({ state, tasks, tasks_done: done, tasks_total: total })
+{
+    if (state === "queued" || state === "running")
+        return `${done} of ${total} done`;
+    const ends = new Map([["success", 0]]);
+    for (const task of tasks)
+        ends.set(task.state, (ends.get(task.state) ?? 0) + 1);
+    const [[, good], ...others] = ends;
+    return [`${good} of ${total} succeeded`, ...others.map(([end, count]) => `${count} ${sign(end).word}`)].join(", ");
 }
