@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for the tests that talk to a real broker. The binary is $LINESHAFT, default build/lineshaft."""
 import os
+import shutil
 
 import pytest
 
@@ -20,6 +21,15 @@ def pytest_sessionstart(session):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     setattr(item, f"report_{report.when}", report)
+
+
+@pytest.fixture(autouse=True)
+def spent(request):
+    """The folder of a test that passed goes with it: a broker's first segments alone are some 100 MB. Those of failures stay."""
+    yield
+    report, folder = getattr(request.node, "report_call", None), request.node.funcargs.get("tmp_path")
+    if folder and report and report.passed:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
