@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """config/quickstart.yaml in a scratch folder and on free ports, for what is measured and pictured."""
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent / "e2e"))
 
@@ -54,6 +56,11 @@ class QuickStart:
         self.run("workflow", "run", "train", "--wait")
         self.run("tail", "model.loaded", "--all", "-f", "--count", 2)
         self.run("tail", "workflow.run.succeeded", "--all", "-f", "--count", 2)
+
+    def chat(self, question):
+        body = json.dumps({"model": "fortunes", "messages": [{"role": "user", "content": question}]}).encode()
+        request = urllib.request.Request(self.http + "/v1/chat/completions", body, {"content-type": "application/json"})
+        return urllib.request.urlopen(request, timeout=PATIENCE_S).read()
 
     def memory(self):
         """[name, MiB] of each process, what a node keeps beside it counted with it; and their sum."""

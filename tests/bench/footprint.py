@@ -22,6 +22,7 @@ from quickstart import QuickStart  # noqa: E402
 DOCUMENT = os.path.join(ROOT, "docs", "benchmarks.md")
 MARKS = "<!-- bench-footprint: begin (written by `make bench`, not by hand) -->", "<!-- bench-footprint: end -->"
 GOAL_MIB = 60
+CHATS = 20  # a model file is mapped: what no answer has touched takes no memory
 
 
 def first_byte_ms(argv, env, rounds):
@@ -52,6 +53,8 @@ def measure(args, folder):
     try:
         _, without = quick.memory()
         quick.train()
+        for _ in range(CHATS):
+            quick.chat("Tell me a fortune")
         rows, total = quick.memory()
         commands = [("a process that prints (/bin/echo)", ["/bin/echo", "x"]), ("lineshaft version", [program, "version"]),
                     ("lineshaft pub, until the event is on disk", [program, "pub", "note.written", '{"text": "hello"}']),
@@ -61,7 +64,7 @@ def measure(args, folder):
     finally:
         quick.close()
     memory = [["process", "PSS, MiB"]] + [[name, f"{mib:.1f}"] for name, mib in rows]
-    memory += [["all, idle, with the model loaded", f"{total:.1f} (goal < {GOAL_MIB}: {'met' if total < GOAL_MIB else 'missed'})"],
+    memory += [["all, idle, after 20 chats", f"{total:.1f} (goal < {GOAL_MIB}: {'met' if total < GOAL_MIB else 'missed'})"],
                ["all, idle, before there is a model", f"{without:.1f}"]]
     return {"up_s": quick.up_s, "memory": memory, "times": [["from fork to first byte", "p50, ms", "p95, ms"]] + times,
             "programs": [["executable", "stripped, MiB", "with debug information, MiB"]] + programs(args.build, folder)}

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -16,12 +15,6 @@ from quickstart import ROOT, QuickStart  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 QUESTIONS = ["Tell me a fortune", "And one about work?", "What is luck?"]
-
-
-def chat(quick, question):
-    body = b'{"model": "fortunes", "stream": true, "messages": [{"role": "user", "content": "%s"}]}' % question.encode()
-    request = urllib.request.Request(quick.http + "/v1/chat/completions", body, {"content-type": "application/json"})
-    urllib.request.urlopen(request, timeout=60).read()
 
 
 def terminal(quick, *args):
@@ -40,7 +33,7 @@ def main(program):
         quick.run("workflow", "run", "train", "--run", "first", "--wait")
         quick.run("tail", "model.loaded", "--all", "-f", "--count", 2)
         for question in QUESTIONS:
-            chat(quick, question)
+            quick.chat(question)
         for order in (2, 3, 4):
             quick.run("workflow", "run", "train", "--input", f"order={order}", "--wait")
         page = pathlib.Path(folder) / "trace.html"
